@@ -1,0 +1,3 @@
+//! The `godwit-load` command.
+
+fn main() {}

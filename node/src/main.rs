@@ -1,0 +1,3 @@
+//! The `godwit` command.
+
+fn main() {}
