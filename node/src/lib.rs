@@ -1,1 +1,4 @@
 //! The Godwit node.
+
+pub mod endpoint;
+pub mod identity;

@@ -1,1 +1,18 @@
-//! Generated types of the `.proto` files.
+//! Generated types of the `.proto` files: the admin API ([`v1`]) and what the store keeps ([`store`]).
+#![allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub)]
+
+/// `godwit.v1`: the admin API.
+pub mod v1 {
+    tonic::include_proto!("godwit.v1");
+}
+
+/// `godwit.store.v1`: values of the state store.
+pub mod store {
+    /// Version 1 of the stored values.
+    pub mod v1 {
+        tonic::include_proto!("godwit.store.v1");
+    }
+}
+
+/// The compiled descriptors of all files, for gRPC reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

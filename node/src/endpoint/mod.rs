@@ -1,0 +1,3 @@
+//! Endpoints: registration, observations and commands of one device each.
+
+pub mod handle;
