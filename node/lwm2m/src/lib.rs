@@ -1,1 +1,6 @@
 //! LwM2M (OMA 1.0.2, 1.1.1, 1.2.2), sans-IO.
+
+pub mod entry;
+pub mod format;
+pub mod path;
+pub mod value;
