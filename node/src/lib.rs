@@ -1,4 +1,6 @@
 //! The Godwit node.
 
+pub mod clock;
 pub mod endpoint;
+pub mod entropy;
 pub mod identity;

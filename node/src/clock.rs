@@ -1,0 +1,97 @@
+//! The only reader of time.
+//!
+//! Cores take `now` as an argument; a shard reads the clock once per turn and hands the same [`Reading`] to everything
+//! that happens in that turn.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// The monotonic clock. It stands still while the machine is suspended, so a deadline that must outlive the process
+/// is stored as Unix milliseconds, never as an `Instant`.
+#[must_use]
+pub fn now() -> Instant {
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
+    Instant::now()
+}
+
+/// Milliseconds since the Unix epoch; 0 where the machine's clock stands before it.
+#[must_use]
+pub fn unix_ms() -> u64 {
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Both clocks at once: a correspondence between monotonic and stored time.
+#[must_use]
+pub fn read() -> Reading {
+    Reading { now: now(), unix_ms: unix_ms() }
+}
+
+/// One moment on both clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// The monotonic clock.
+    pub now: Instant,
+    /// Milliseconds since the Unix epoch.
+    pub unix_ms: u64,
+}
+
+impl Reading {
+    /// The Unix time of a monotonic moment, saturating at the epoch and at the far end.
+    #[must_use]
+    pub fn unix_ms_at(&self, at: Instant) -> u64 {
+        match at.checked_duration_since(self.now) {
+            Some(ahead) => self.unix_ms.saturating_add(millis(ahead)),
+            None => self.unix_ms.saturating_sub(millis(self.now.duration_since(at))),
+        }
+    }
+
+    /// The monotonic moment of a stored deadline. One that has passed is `now`: what is overdue is due at once.
+    #[must_use]
+    pub fn instant_at(&self, unix_ms: u64) -> Instant {
+        let ahead = Duration::from_millis(unix_ms.saturating_sub(self.unix_ms)).min(FAR);
+        self.now + ahead
+    }
+}
+
+/// Ten years: no timer waits longer, and `Instant` arithmetic cannot overflow.
+const FAR: Duration = Duration::from_hours(10 * 365 * 24);
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reading() -> Reading {
+        Reading { now: now() + Duration::from_secs(100), unix_ms: 1_000_000 }
+    }
+
+    #[test]
+    fn a_later_moment_maps_there_and_back() {
+        let r = reading();
+        let later = r.now + Duration::from_millis(1500);
+        assert_eq!(r.unix_ms_at(later), 1_001_500);
+        assert_eq!(r.instant_at(1_001_500), later);
+    }
+
+    #[test]
+    fn an_earlier_moment_maps_to_an_earlier_unix_time() {
+        let r = reading();
+        assert_eq!(r.unix_ms_at(r.now - Duration::from_millis(250)), 999_750);
+    }
+
+    #[test]
+    fn an_overdue_deadline_is_due_now() {
+        let r = reading();
+        assert_eq!(r.instant_at(0), r.now);
+    }
+
+    #[test]
+    fn a_deadline_at_the_end_of_time_does_not_overflow() {
+        let r = reading();
+        assert_eq!(r.instant_at(u64::MAX), r.now + FAR);
+    }
+}
