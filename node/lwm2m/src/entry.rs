@@ -32,10 +32,11 @@ pub struct Content {
     /// The values, in the order of the payload.
     pub entries: Vec<Entry>,
     /// Object instances without resources and multiple resources without instances. TLV and LwM2M
-    /// CBOR can carry both; the other formats have no way to write them.
+    /// CBOR carry any; the other formats only the path of the request, as an empty list.
     pub empty: Vec<Path>,
-    /// Paths whose value is null: to be removed by a Write-Composite. SenML-ETCH and LwM2M CBOR only.
-    pub removed: Vec<Path>,
+    /// Paths whose value is null: in a Write-Composite, to be removed; in an answer, without a value.
+    /// SenML-ETCH and LwM2M CBOR only.
+    pub nulls: Vec<Path>,
 }
 
 impl From<Vec<Entry>> for Content {
