@@ -2,5 +2,6 @@
 
 pub mod entry;
 pub mod format;
+pub mod model;
 pub mod path;
 pub mod value;
