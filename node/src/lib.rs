@@ -1,6 +1,7 @@
 //! The Godwit node.
 
 pub mod clock;
+pub mod config;
 pub mod endpoint;
 pub mod entropy;
 pub mod identity;

@@ -1,0 +1,48 @@
+//! The configuration: defaults < preset < file < environment < flags.
+//!
+//! A struct per part, with its defaults beside it; the reference in `docs/configuration.md` and the JSON Schema are
+//! generated from these structs and their comments.
+
+mod decimal;
+mod node;
+mod outputs;
+mod secret;
+mod server;
+pub mod size;
+pub mod span;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use node::{Cluster, Log, LogFormat, Metrics, Node};
+pub use outputs::{Admin, FileSink, Fsync, Sink, SinkKind, Store, StoreKind, Tls};
+pub use secret::{REDACTED, Secret};
+pub use server::{Coap, Limits, Registration, Server};
+
+/// Every setting of a node.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Identity and place of this process.
+    pub node: Node,
+    /// The LwM2M server's sockets.
+    pub server: Server,
+    /// Transmission parameters of CoAP (RFC 7252 §4.8).
+    pub coap: Coap,
+    /// How devices come to be registered, and for how long.
+    pub registration: Registration,
+    /// Bounds on memory and work.
+    pub limits: Limits,
+    /// Where registrations, observations and operations live.
+    pub store: Store,
+    /// The cluster that this node belongs to.
+    pub cluster: Cluster,
+    /// Where telemetry goes.
+    pub sink: Sink,
+    /// The gRPC admin API.
+    pub admin: Admin,
+    /// Metrics and health.
+    pub metrics: Metrics,
+    /// The log, on standard error.
+    pub log: Log,
+}

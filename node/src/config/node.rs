@@ -1,0 +1,107 @@
+//! The process itself: identity, data directory, metrics port, log.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::span;
+
+/// Identity and place of this process.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Node {
+    /// Name of this node, 1 to 63 letters, digits, `-`, `_` or `.`. Unset: the host name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// The one directory that the node writes in. It is locked: one process each.
+    pub data_dir: PathBuf,
+    /// Longest time that a stopping node gives exchanges, writes and telemetry under way.
+    #[serde(with = "span")]
+    #[schemars(with = "span::Shape")]
+    pub drain_grace: Duration,
+}
+
+impl Default for Node {
+    fn default() -> Self {
+        Self { id: None, data_dir: PathBuf::from("godwit-data"), drain_grace: Duration::from_secs(30) }
+    }
+}
+
+impl Node {
+    /// The node's id: the setting, else the host name, else `godwit`.
+    #[must_use]
+    pub fn id(&self) -> String {
+        self.id.clone().or_else(host_name).unwrap_or_else(|| "godwit".to_owned())
+    }
+}
+
+fn host_name() -> Option<String> {
+    let name = nix::unistd::gethostname().ok()?.into_string().ok()?;
+    is_node_id(&name).then_some(name)
+}
+
+/// Whether a text can name a node.
+pub(super) fn is_node_id(text: &str) -> bool {
+    (1..=63).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+}
+
+/// The cluster that this node belongs to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cluster {
+    /// Name of the cluster in `ce_source` of telemetry records, 1 to 63 letters, digits, `-`, `_` or `.`.
+    pub name: String,
+}
+
+impl Default for Cluster {
+    fn default() -> Self {
+        Self { name: "godwit".to_owned() }
+    }
+}
+
+/// Metrics and health, on one port of their own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Metrics {
+    /// TCP address of `/metrics`, `/live` and `/ready`, plain HTTP.
+    #[schemars(extend("x-shape" = "`address:port`"))]
+    pub listen: SocketAddr,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9464)) }
+    }
+}
+
+/// The log, on standard error.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// Least level, `error`, `warn`, `info`, `debug` or `trace`; or directives per module, such as
+    /// `info,godwit::ingress=debug`. Device addresses appear at `debug` and below only.
+    pub level: String,
+    /// Shape of a line.
+    pub format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+/// Shape of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
