@@ -11,6 +11,7 @@ mod code;
 mod config;
 mod event;
 mod observe;
+mod peer;
 mod request;
 mod response;
 mod token;
@@ -23,6 +24,7 @@ pub use event::{
     Event, ExchangeId, FailReason, Fate, Ignored, Malformed, RequestId, RespondError, SendError,
 };
 pub use observe::{Freshness, ObserveOrder};
+pub use peer::{ExchangeStatus, Peer, RequestOptions};
 pub use request::Request;
 pub use response::Response;
 pub use token::{ETag, Token};
