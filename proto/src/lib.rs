@@ -1,5 +1,5 @@
 //! Generated types of the `.proto` files: the admin API ([`v1`]) and what the store keeps ([`store`]).
-#![allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub)]
+#![allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, unused_qualifications)]
 
 /// `godwit.v1`: the admin API.
 pub mod v1 {

@@ -114,4 +114,8 @@ pub trait Endpoints: Send + Sync + 'static {
     /// Changes of registrations from now on, in the order in which they were stored. A receiver that lags is
     /// told how much it missed.
     fn watch(&self) -> broadcast::Receiver<RegistrationChange>;
+
+    /// Operations as they are taken, sent and ended from now on, each as it was stored. A receiver that lags is
+    /// told how much it missed.
+    fn watch_operations(&self) -> broadcast::Receiver<Arc<Operation>>;
 }
