@@ -5,3 +5,4 @@ pub mod config;
 pub mod endpoint;
 pub mod entropy;
 pub mod identity;
+pub mod metrics;

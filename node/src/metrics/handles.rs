@@ -1,0 +1,147 @@
+//! Handles that each part looks up once and keeps, so that counting costs an atomic addition.
+
+use metrics::{Counter, Gauge, Histogram};
+
+use super::definition::{Family, Label};
+use super::labels::{
+    Activation, Actor, Arrow, DropReason, Duplicate, Lookup, Notification, OperationKind, OperationOutcome,
+    Passivation, RecordOutcome, RegistrationChange, RegistrationState,
+};
+use super::names;
+
+/// The metrics of one shard. Each shard has counters of its own, so that cores share no cache line.
+///
+/// Make it after [`super::install`]; before, its handles count nothing.
+#[derive(Debug)]
+pub struct Shard {
+    shard: String,
+    /// See [`names::DATAGRAMS_RECEIVED`].
+    pub datagrams_received: Counter,
+    /// See [`names::DATAGRAMS_SENT`].
+    pub datagrams_sent: Counter,
+    /// See [`names::DATAGRAMS_DROPPED`].
+    pub datagrams_dropped: Family<DropReason, Counter>,
+    /// See [`names::SOCKET_OVERFLOWS`].
+    pub socket_overflows: Counter,
+    /// See [`names::SESSION_LOOKUPS`].
+    pub session_lookups: Family<Lookup, Counter>,
+    /// See [`names::ACTIVATIONS`].
+    pub activations: Family<Activation, Counter>,
+    /// See [`names::ACTIVATION_SECONDS`].
+    pub activation_seconds: Histogram,
+    /// See [`names::PASSIVATIONS`].
+    pub passivations: Family<Passivation, Counter>,
+    /// See [`names::ACTORS`].
+    pub actors: Family<Actor, Gauge>,
+    /// See [`names::MAILBOX_DROPS`].
+    pub mailbox_drops: Family<Arrow, Counter>,
+    /// See [`names::COAP_RETRANSMISSIONS`].
+    pub coap_retransmissions: Counter,
+    /// See [`names::COAP_DUPLICATES`].
+    pub coap_duplicates: Family<Duplicate, Counter>,
+    /// See [`names::COAP_TIMEOUTS`].
+    pub coap_timeouts: Counter,
+    /// See [`names::REGISTRATIONS`].
+    pub registrations: Family<RegistrationState, Gauge>,
+    /// See [`names::REGISTRATION_CHANGES`].
+    pub registration_changes: Family<RegistrationChange, Counter>,
+    /// See [`names::OBSERVATIONS`].
+    pub observations: Gauge,
+    /// See [`names::NOTIFICATIONS`].
+    pub notifications: Family<Notification, Counter>,
+    /// See [`names::NOTIFICATION_DURABLE_SECONDS`].
+    pub notification_durable_seconds: Histogram,
+    operations: Family<OperationKind, Family<OperationOutcome, Counter>>,
+    operation_seconds: Family<OperationKind, Histogram>,
+}
+
+impl Shard {
+    /// The handles of shard number `shard`.
+    #[must_use]
+    pub fn new(shard: usize) -> Self {
+        let shard = shard.to_string();
+        let s = shard.as_str();
+        Self {
+            datagrams_received: names::DATAGRAMS_RECEIVED.counter(&[s]),
+            datagrams_sent: names::DATAGRAMS_SENT.counter(&[s]),
+            datagrams_dropped: Family::new(|reason| names::DATAGRAMS_DROPPED.counter(&[s, reason])),
+            socket_overflows: names::SOCKET_OVERFLOWS.counter(&[s]),
+            session_lookups: Family::new(|result| names::SESSION_LOOKUPS.counter(&[s, result])),
+            activations: Family::new(|outcome| names::ACTIVATIONS.counter(&[s, outcome])),
+            activation_seconds: names::ACTIVATION_SECONDS.histogram(&[s]),
+            passivations: Family::new(|reason| names::PASSIVATIONS.counter(&[s, reason])),
+            actors: Family::new(|actor| names::ACTORS.gauge(&[s, actor])),
+            mailbox_drops: Family::new(|arrow| names::MAILBOX_DROPS.counter(&[s, arrow])),
+            coap_retransmissions: names::COAP_RETRANSMISSIONS.counter(&[s]),
+            coap_duplicates: Family::new(|treatment| names::COAP_DUPLICATES.counter(&[s, treatment])),
+            coap_timeouts: names::COAP_TIMEOUTS.counter(&[s]),
+            registrations: Family::new(|state| names::REGISTRATIONS.gauge(&[s, state])),
+            registration_changes: Family::new(|change| names::REGISTRATION_CHANGES.counter(&[s, change])),
+            observations: names::OBSERVATIONS.gauge(&[s]),
+            notifications: Family::new(|treatment| names::NOTIFICATIONS.counter(&[s, treatment])),
+            notification_durable_seconds: names::NOTIFICATION_DURABLE_SECONDS.histogram(&[s]),
+            operations: Family::new(|kind| {
+                Family::new(|outcome| names::OPERATIONS.counter(&[s, kind, outcome]))
+            }),
+            operation_seconds: Family::new(|kind| names::OPERATION_SECONDS.histogram(&[s, kind])),
+            shard,
+        }
+    }
+
+    /// Counts a refused registration request by its CoAP code in dotted form, such as `4.00`.
+    pub fn registration_refused(&self, code: &str) {
+        names::REGISTRATION_REFUSALS.counter(&[&self.shard, code]).increment(1);
+    }
+
+    /// Counts an operation that ended, and its seconds where the device answered.
+    pub fn operation_ended(&self, kind: OperationKind, outcome: OperationOutcome, seconds: f64) {
+        self.operations[kind][outcome].increment(1);
+        if matches!(outcome, OperationOutcome::Ok | OperationOutcome::Refused) {
+            self.operation_seconds[kind].record(seconds);
+        }
+    }
+}
+
+/// The metrics of the telemetry sink.
+#[derive(Debug)]
+pub struct Sink {
+    /// See [`names::SINK_RECORDS`].
+    pub records: Family<RecordOutcome, Counter>,
+    /// See [`names::SINK_QUEUE_BYTES`].
+    pub queue_bytes: Gauge,
+    /// See [`names::SINK_WRITE_SECONDS`].
+    pub write_seconds: Histogram,
+}
+
+impl Default for Sink {
+    fn default() -> Self {
+        Self {
+            records: Family::new(|outcome| names::SINK_RECORDS.counter(&[outcome])),
+            queue_bytes: names::SINK_QUEUE_BYTES.gauge(&[]),
+            write_seconds: names::SINK_WRITE_SECONDS.histogram(&[]),
+        }
+    }
+}
+
+/// The metrics of a store: one histogram and one error counter per value of `C`, the store's own list of calls.
+#[derive(Debug)]
+pub struct Store<C> {
+    /// See [`names::STORE_CALL_SECONDS`].
+    pub seconds: Family<C, Histogram>,
+    /// See [`names::STORE_ERRORS`].
+    pub errors: Family<C, Counter>,
+}
+
+impl<C: Label> Default for Store<C> {
+    fn default() -> Self {
+        Self {
+            seconds: Family::new(|call| names::STORE_CALL_SECONDS.histogram(&[call])),
+            errors: Family::new(|call| names::STORE_ERRORS.counter(&[call])),
+        }
+    }
+}
+
+/// Counts a call of the gRPC API: the method as `Service/Method`, the code as gRPC names it.
+pub fn admin_call(method: &str, code: &str) {
+    names::ADMIN_CALLS.counter(&[method, code]).increment(1);
+}

@@ -1,0 +1,197 @@
+//! The values of labels, where they are known beforehand.
+
+use super::definition::{Label, label};
+
+label! {
+    /// Why a datagram was dropped.
+    DropReason {
+        /// No CoAP message, and not worth a reset.
+        Malformed = "malformed",
+        /// The receiving actor's mailbox was full.
+        MailboxFull = "mailbox_full",
+        /// The source spent its budget of packets without a registration.
+        Admission = "admission",
+        /// The node is draining.
+        Draining = "draining",
+        /// The socket did not take the reply.
+        SendFailed = "send_failed",
+    }
+}
+
+label! {
+    /// Where a datagram's session was found.
+    Lookup {
+        /// On the shard that received it.
+        Local = "local",
+        /// On another shard of this process.
+        OtherShard = "other_shard",
+        /// In the store.
+        Store = "store",
+        /// Nowhere.
+        Miss = "miss",
+    }
+}
+
+label! {
+    /// How an activation ended.
+    Activation {
+        /// The actor is live.
+        Ok = "ok",
+        /// The store holds no such device.
+        Unknown = "unknown",
+        /// The store did not answer in time or failed.
+        Failed = "failed",
+    }
+}
+
+label! {
+    /// Why an actor left memory.
+    Passivation {
+        /// `limits.passivate_after` went by.
+        Idle = "idle",
+        /// `limits.live_actors` was exceeded.
+        Bound = "bound",
+        /// The registration ended.
+        Ended = "ended",
+        /// The node drains.
+        Drain = "drain",
+        /// The actor panicked.
+        Panic = "panic",
+    }
+}
+
+label! {
+    /// Kind of actor.
+    Actor {
+        /// One per peer.
+        Connection = "connection",
+        /// One per registered endpoint.
+        Endpoint = "endpoint",
+    }
+}
+
+label! {
+    /// A bounded channel between two parts.
+    Arrow {
+        /// Datagrams to a connection actor.
+        IngressConnection = "ingress_connection",
+        /// Datagrams to the shard that holds their session.
+        ShardShard = "shard_shard",
+        /// Requests and notifications to an endpoint actor.
+        ConnectionEndpoint = "connection_endpoint",
+        /// Commands to an endpoint actor.
+        AdminEndpoint = "admin_endpoint",
+        /// Changes to the watchers of registrations, operations or telemetry.
+        Watch = "watch",
+    }
+}
+
+label! {
+    /// How a repeated message was treated.
+    Duplicate {
+        /// The stored answer was sent again.
+        Replayed = "replayed",
+        /// It joined a request that is still under way.
+        Joined = "joined",
+    }
+}
+
+label! {
+    /// State of a registration.
+    RegistrationState {
+        /// Reachable at any time.
+        Awake = "awake",
+        /// In queue mode and out of its awake window.
+        Asleep = "asleep",
+    }
+}
+
+label! {
+    /// Change of a registration.
+    RegistrationChange {
+        /// A new registration.
+        Registered = "registered",
+        /// An update.
+        Updated = "updated",
+        /// A registration that took an older one's place.
+        Replaced = "replaced",
+        /// De-registered by the device.
+        Deregistered = "deregistered",
+        /// Its lifetime and grace went by.
+        Expired = "expired",
+    }
+}
+
+label! {
+    /// How a notification was treated.
+    Notification {
+        /// Handed to the sink.
+        Published = "published",
+        /// Older than one before it (RFC 7641 §3.4); handed to the sink as stale.
+        Stale = "stale",
+        /// Of no known observation; answered with a reset.
+        Unknown = "unknown",
+        /// Dropped, because the sink's queue was full.
+        Dropped = "dropped",
+    }
+}
+
+label! {
+    /// Kind of operation.
+    OperationKind {
+        /// Read.
+        Read = "read",
+        /// Read-Composite.
+        ReadComposite = "read_composite",
+        /// Discover.
+        Discover = "discover",
+        /// Write, replacing or updating.
+        Write = "write",
+        /// Write-Composite.
+        WriteComposite = "write_composite",
+        /// Write-Attributes.
+        WriteAttributes = "write_attributes",
+        /// Execute.
+        Execute = "execute",
+        /// Create.
+        Create = "create",
+        /// Delete.
+        Delete = "delete",
+        /// Observe.
+        Observe = "observe",
+        /// Observe-Composite.
+        ObserveComposite = "observe_composite",
+        /// Cancel Observation, composite ones included.
+        Cancel = "cancel",
+    }
+}
+
+label! {
+    /// How an operation ended.
+    OperationOutcome {
+        /// The device did it.
+        Ok = "ok",
+        /// The device answered with an error code.
+        Refused = "refused",
+        /// No answer.
+        Timeout = "timeout",
+        /// Its TTL went by before the device woke.
+        Expired = "expired",
+        /// Cancelled by a caller, or the registration ended.
+        Cancelled = "cancelled",
+        /// The node could not send it or could not read the answer.
+        Failed = "failed",
+    }
+}
+
+label! {
+    /// What became of a record at the sink.
+    RecordOutcome {
+        /// Written as durably as the sink is.
+        Written = "written",
+        /// Refused: the queue was full.
+        QueueFull = "queue_full",
+        /// The write failed.
+        Failed = "failed",
+    }
+}

@@ -1,0 +1,77 @@
+//! Every metric of the node.
+
+use super::definition::{Definition, Kind, definitions};
+
+definitions! {
+    /// Version of the running program; the value is always 1.
+    BUILD_INFO = Gauge "godwit_build_info" ["version"];
+
+    /// Datagrams that arrived on device-facing sockets.
+    DATAGRAMS_RECEIVED = Counter "godwit_datagrams_received_total" ["shard"];
+    /// Datagrams sent to devices.
+    DATAGRAMS_SENT = Counter "godwit_datagrams_sent_total" ["shard"];
+    /// Datagrams that were dropped, by the reason.
+    DATAGRAMS_DROPPED = Counter "godwit_datagrams_dropped_total" ["shard", "reason"];
+    /// Datagrams that the kernel dropped because a socket's receive buffer was full (SO_RXQ_OVFL).
+    SOCKET_OVERFLOWS = Counter "godwit_socket_overflows_total" ["shard"];
+
+    /// Look-ups of the session that a datagram belongs to, by where it was found.
+    SESSION_LOOKUPS = Counter "godwit_session_lookups_total" ["shard", "result"];
+    /// Actors activated from the store, by outcome.
+    ACTIVATIONS = Counter "godwit_activations_total" ["shard", "outcome"];
+    /// Time from the input that needed an actor to the actor's readiness, in seconds.
+    ACTIVATION_SECONDS = Histogram "godwit_activation_seconds" ["shard"];
+    /// Actors that left memory, by the reason.
+    PASSIVATIONS = Counter "godwit_passivations_total" ["shard", "reason"];
+    /// Actors in memory.
+    ACTORS = Gauge "godwit_actors" ["shard", "actor"];
+    /// Messages dropped because the receiver's mailbox was full, by the arrow between sender and receiver.
+    MAILBOX_DROPS = Counter "godwit_mailbox_drops_total" ["shard", "arrow"];
+
+    /// Confirmable messages sent again for want of an acknowledgement.
+    COAP_RETRANSMISSIONS = Counter "godwit_coap_retransmissions_total" ["shard"];
+    /// Messages that devices sent again, by how they were treated.
+    COAP_DUPLICATES = Counter "godwit_coap_duplicates_total" ["shard", "treatment"];
+    /// Confirmable messages given up after their last retransmission.
+    COAP_TIMEOUTS = Counter "godwit_coap_timeouts_total" ["shard"];
+
+    /// Registered endpoints, by state.
+    REGISTRATIONS = Gauge "godwit_registrations" ["shard", "state"];
+    /// Changes of registrations, by kind.
+    REGISTRATION_CHANGES = Counter "godwit_registration_changes_total" ["shard", "change"];
+    /// Requests on the registration interface that were refused, by CoAP code.
+    REGISTRATION_REFUSALS = Counter "godwit_registration_refusals_total" ["shard", "code"];
+    /// Observations of live endpoint actors.
+    OBSERVATIONS = Gauge "godwit_observations" ["shard"];
+    /// Notifications received, by how they were treated.
+    NOTIFICATIONS = Counter "godwit_notifications_total" ["shard", "treatment"];
+    /// Time from a notification's or Send's arrival to its durability in the sink, in seconds.
+    NOTIFICATION_DURABLE_SECONDS = Histogram "godwit_notification_durable_seconds" ["shard"];
+
+    /// Operations on devices that ended, by kind and outcome.
+    OPERATIONS = Counter "godwit_operations_total" ["shard", "kind", "outcome"];
+    /// Time from an operation's request to the device's answer, in seconds.
+    OPERATION_SECONDS = Histogram "godwit_operation_seconds" ["shard", "kind"];
+
+    /// Records handed to the sink, by outcome.
+    SINK_RECORDS = Counter "godwit_sink_records_total" ["outcome"];
+    /// Bytes of records that wait for the sink.
+    SINK_QUEUE_BYTES = Gauge "godwit_sink_queue_bytes" [];
+    /// Time of one write of the sink, in seconds.
+    SINK_WRITE_SECONDS = Histogram "godwit_sink_write_seconds" [];
+
+    /// Time of a call of the store from its request to its answer, in seconds.
+    STORE_CALL_SECONDS = Histogram "godwit_store_call_seconds" ["call"];
+    /// Calls of the store that failed.
+    STORE_ERRORS = Counter "godwit_store_errors_total" ["call"];
+
+    /// Calls of the gRPC API, by method and status code.
+    ADMIN_CALLS = Counter "godwit_admin_calls_total" ["method", "code"];
+
+    /// CPU time of the process, user and system, in seconds.
+    PROCESS_CPU_SECONDS = Gauge "godwit_process_cpu_seconds_total" [];
+    /// Resident memory of the process, in bytes.
+    PROCESS_RESIDENT_BYTES = Gauge "godwit_process_resident_bytes" [];
+    /// Open file descriptors of the process.
+    PROCESS_OPEN_FDS = Gauge "godwit_process_open_fds" [];
+}
