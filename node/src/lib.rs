@@ -6,3 +6,4 @@ pub mod endpoint;
 pub mod entropy;
 pub mod identity;
 pub mod metrics;
+pub mod store;

@@ -1,0 +1,178 @@
+//! What must outlive an actor, a process or a node.
+//!
+//! ```text
+//! mod        the trait, and how to ask
+//! record     one device's record, and the changes that an owner makes to it
+//! pointer    what finds a device: registration id, address, PSK identity
+//! document   what operators provision: devices, profiles, models
+//! page       lists, page by page
+//! error      what can go wrong, by fault
+//! seal       secrets at rest
+//! embedded   the store of a single node, in a folder or in memory
+//! ```
+//!
+//! There is one record per device, and one owner of it at a time. Who wants to own a device *claims* it and is
+//! given a *term*, a number higher than all before; every later write names that term and is refused once
+//! somebody claimed after. Reads need no claim and may be stale by the time they are used.
+//!
+//! Whatever a future of this trait has answered survives the death of the process; the embedded store with
+//! `fsync = "always"` and a replicated one promise more. Requests for one device take effect in the order of the
+//! calls, even before their futures are polled.
+
+pub mod document;
+pub mod error;
+pub mod page;
+pub mod pointer;
+pub mod record;
+
+use std::{future::Future, pin::Pin};
+
+pub use document::{DocumentKey, DocumentKind, Expect};
+pub use error::{Refused, StoreError};
+/// The messages in which the store keeps things.
+pub use godwit_proto::store::v1 as value;
+pub use page::{DeviceFilter, Page, PageRequest};
+pub use pointer::Pointer;
+pub use record::{Change, DeviceRecord, Header};
+
+use crate::identity::{DeviceId, Owner};
+
+/// How long an answer to a state-changing request is kept, in milliseconds: EXCHANGE_LIFETIME (RFC 7252 §4.8.2).
+/// A removed device or registration leaves its tombstone for as long.
+pub const APPLIED_FOR_MS: u64 = 247_000;
+
+/// A store's answer to come.
+pub type StoreFuture<T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send>>;
+
+/// The state store: records of devices, claims on them, and what operators provision.
+///
+/// The request is made by the call, not by the first poll, so a dropped future cancels nothing.
+pub trait StateStore: Send + Sync + 'static {
+    /// Reads a device's record. `None`: nothing is known of it, or it was removed.
+    fn load(&self, device: DeviceId) -> StoreFuture<Option<DeviceRecord>>;
+
+    /// Makes `owner` the owner of the device. The term is the higher of the stored one plus 1 and the store's
+    /// clock in milliseconds. The actor must be built from this answer, never from an earlier [`load`](Self::load).
+    ///
+    /// Errors: [`StoreError::NoSuchDevice`] without a record unless `claim.create`; [`StoreError::Refused`] if the
+    /// stored term is higher than `claim.seen`.
+    fn claim(&self, device: DeviceId, owner: &Owner, claim: Claim) -> StoreFuture<Claimed>;
+
+    /// Makes all changes or none. They are refused if the stored term is higher than the fence's, or equal with
+    /// another owner; a lower one is overwritten, and so is a missing record: the owner's memory heals a store
+    /// that went back in time.
+    ///
+    /// Errors: [`StoreError::Refused`]: stop, another owns the device, or it was removed.
+    /// [`StoreError::Taken`]: a pointer that must be unique leads to another device.
+    fn commit(&self, device: DeviceId, fence: Fence, changes: Vec<Change>) -> StoreFuture<()>;
+
+    /// The device that a pointer leads to. The pointer is checked against the record it leads to, so a stale one
+    /// answers `None`.
+    fn resolve(&self, pointer: Pointer) -> StoreFuture<Option<DeviceId>>;
+
+    /// Devices that wait for something up to `now_ms`, earliest first, from after `after`: an expired
+    /// registration, an event that no sink has acknowledged, an operation whose time is over, a device that was
+    /// not activated in time. A device is listed until that is done, so page on with `after`; never a full scan.
+    fn due(&self, now_ms: u64, after: Option<Due>, limit: usize) -> StoreFuture<Vec<Due>>;
+
+    /// Records by device id, without their operations and events. A page may be short, even empty, and yet not be
+    /// the last: a filter reads a bounded number of records per page.
+    fn list(&self, filter: DeviceFilter, page: PageRequest) -> StoreFuture<Page<(DeviceId, DeviceRecord)>>;
+
+    /// How many there are.
+    fn counts(&self) -> StoreFuture<Counts>;
+
+    /// Provisions a device or changes what was provisioned. The store sets `revision`, `created_at` and
+    /// `updated_at` and answers the document as it is then.
+    ///
+    /// Errors: [`StoreError::Conflict`] if `expect` does not hold, [`StoreError::Taken`] if the PSK identity is
+    /// another device's, [`StoreError::Invalid`] without an endpoint name.
+    fn put_device(&self, device: value::Device, expect: Expect) -> StoreFuture<value::Device>;
+
+    /// Removes a device with everything that belongs to it; its owner's next write is refused. The event, if any,
+    /// stays in the outbox until it is taken out by [`remove_event`](Self::remove_event).
+    ///
+    /// Errors: [`StoreError::NoSuchDevice`], [`StoreError::Conflict`].
+    fn remove_device(
+        &self,
+        device: DeviceId,
+        expect: Expect,
+        event: Option<value::StoredEvent>,
+    ) -> StoreFuture<()>;
+
+    /// Events that wait in a device's outbox, a removed device's too, oldest first.
+    fn events(&self, device: DeviceId) -> StoreFuture<Vec<value::StoredEvent>>;
+
+    /// Takes an event out of the outbox once a sink has acknowledged it. Needs no claim: it is done once whoever
+    /// does it, and doing it twice is no error.
+    fn remove_event(&self, device: DeviceId, event: String) -> StoreFuture<()>;
+
+    /// Reads a document.
+    fn document(&self, key: DocumentKey) -> StoreFuture<Option<value::Document>>;
+
+    /// Writes a document; the store sets revision and times and answers the document.
+    ///
+    /// Errors: [`StoreError::Conflict`] if `expect` does not hold.
+    fn put_document(&self, key: DocumentKey, body: Vec<u8>, expect: Expect) -> StoreFuture<value::Document>;
+
+    /// Removes a document. Errors: [`StoreError::Conflict`], also if there is none and one is expected.
+    fn remove_document(&self, key: DocumentKey, expect: Expect) -> StoreFuture<()>;
+
+    /// Documents of one kind, by key.
+    fn list_documents(
+        &self,
+        kind: DocumentKind,
+        page: PageRequest,
+    ) -> StoreFuture<Page<(DocumentKey, value::Document)>>;
+}
+
+/// How a device is claimed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Claim {
+    /// Begin a record if there is none: a device that registers without having been provisioned.
+    pub create: bool,
+    /// The term in the record that led to this claim; refused if somebody claimed since. `None`: claim anyway.
+    pub seen: Option<u64>,
+}
+
+/// A successful claim.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Claimed {
+    /// The fencing number of this ownership.
+    pub term: u64,
+    /// How often the device has been claimed. Its low 4 bits choose the slice of message ids.
+    pub claims: u32,
+    /// The record was passive: what it says is exact. Otherwise the last owner may have been ahead of it.
+    pub exact: bool,
+    /// The whole record, as of this claim.
+    pub record: DeviceRecord,
+}
+
+/// On whose behalf a write is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fence {
+    /// Who claimed.
+    pub owner: Owner,
+    /// The term of that claim.
+    pub term: u64,
+    /// The claim counter of that claim, written where the store knows a lower one.
+    pub claims: u32,
+}
+
+/// A device that waits for something to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Due {
+    /// Unix time in milliseconds.
+    pub at: u64,
+    /// Whose record says what.
+    pub device: DeviceId,
+}
+
+/// How many records there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Devices with a document.
+    pub provisioned: u64,
+    /// Devices with a registration.
+    pub registered: u64,
+}

@@ -1,0 +1,84 @@
+//! What finds a device.
+
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+};
+
+use crate::identity::RegistrationId;
+
+/// A key that leads to a device. The store makes and removes pointers along with what they come from: a
+/// registration, a NoSec address ([`Change::Address`](super::Change::Address)), a credential.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Pointer {
+    /// The last part of a registration's location. Leads there for as long as the registration or its tombstone.
+    Registration(RegistrationId),
+    /// The address of a device without DTLS. The last device to register from it has it.
+    Address(SocketAddr),
+    /// A PSK identity: unique among all credentials.
+    PskIdentity(Vec<u8>),
+}
+
+impl Pointer {
+    /// The pointer as a key: a letter for its kind, then the thing itself.
+    pub fn key(&self) -> Vec<u8> {
+        match self {
+            Self::Registration(id) => [b"r", id.as_str().as_bytes()].concat(),
+            Self::Address(address) => [b"a", &*address_bytes(*address)].concat(),
+            Self::PskIdentity(identity) => [b"p", identity.as_slice()].concat(),
+        }
+    }
+}
+
+impl fmt::Display for Pointer {
+    /// Names the kind alone: addresses and identities stay out of logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Registration(_) => "the registration id",
+            Self::Address(_) => "the address",
+            Self::PskIdentity(_) => "the PSK identity",
+        })
+    }
+}
+
+/// An address as the store keeps it: 4 or 16 bytes of IP, 2 of port, big-endian. IPv4-mapped addresses become
+/// IPv4; flow label and scope are not kept.
+pub fn address_bytes(address: SocketAddr) -> Vec<u8> {
+    let mut bytes = match address.ip().to_canonical() {
+        IpAddr::V4(ip) => ip.octets().to_vec(),
+        IpAddr::V6(ip) => ip.octets().to_vec(),
+    };
+    bytes.extend(address.port().to_be_bytes());
+    bytes
+}
+
+/// The reverse of [`address_bytes`]; `None` for anything else than 6 or 18 bytes.
+pub fn address_from_bytes(bytes: &[u8]) -> Option<SocketAddr> {
+    let (ip, port) = bytes.split_last_chunk::<2>()?;
+    let ip = match ip.len() {
+        4 => IpAddr::from(<[u8; 4]>::try_from(ip).ok()?),
+        16 => IpAddr::from(<[u8; 16]>::try_from(ip).ok()?),
+        _ => return None,
+    };
+    Some(SocketAddr::new(ip, u16::from_be_bytes(*port)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_keep_their_ip_and_port() {
+        for text in ["127.3.0.1:5683", "[2001:db8::1]:61616"] {
+            let address: SocketAddr = text.parse().unwrap();
+            assert_eq!(address_from_bytes(&address_bytes(address)), Some(address));
+        }
+        assert_eq!(address_from_bytes(&[1, 2, 3]), None);
+    }
+
+    #[test]
+    fn a_mapped_address_is_the_same_key_as_its_ipv4() {
+        let mapped = Pointer::Address("[::ffff:10.0.0.1]:1".parse().unwrap());
+        assert_eq!(mapped.key(), Pointer::Address("10.0.0.1:1".parse().unwrap()).key());
+    }
+}
