@@ -5,7 +5,7 @@ use std::{env, error::Error, fs, path::PathBuf};
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     let mut files = Vec::new();
-    for package in ["proto/godwit/v1", "proto/godwit/store/v1"] {
+    for package in ["proto/godwit/v1", "proto/godwit/events/v1", "proto/godwit/store/v1"] {
         for entry in fs::read_dir(package)? {
             let path = entry?.path();
             if path.extension().is_some_and(|extension| extension == "proto") {

@@ -1,9 +1,18 @@
-//! Generated types of the `.proto` files: the admin API ([`v1`]) and what the store keeps ([`store`]).
+//! Generated types of the `.proto` files: the admin API ([`v1`]), what consumers read ([`events`]) and what the
+//! store keeps ([`store`]).
 #![allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, unused_qualifications)]
 
 /// `godwit.v1`: the admin API.
 pub mod v1 {
     tonic::include_proto!("godwit.v1");
+}
+
+/// `godwit.events.v1`: payloads of telemetry, events and operation results.
+pub mod events {
+    /// Version 1 of the payloads.
+    pub mod v1 {
+        tonic::include_proto!("godwit.events.v1");
+    }
 }
 
 /// `godwit.store.v1`: values of the state store.
