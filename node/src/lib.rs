@@ -6,4 +6,5 @@ pub mod endpoint;
 pub mod entropy;
 pub mod identity;
 pub mod metrics;
+pub mod profile;
 pub mod store;
