@@ -3,21 +3,36 @@
 //! A struct per part, with its defaults beside it; the reference in `docs/configuration.md` and the JSON Schema are
 //! generated from these structs and their comments.
 
+mod check;
+mod data_dir;
 mod decimal;
+mod fault;
+mod keys;
+mod load;
 mod node;
 mod outputs;
+mod print;
+mod reference;
 mod secret;
 mod server;
 pub mod size;
+mod source;
 pub mod span;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use data_dir::{DataDir, DataDirError};
+pub use fault::{Fault, Faults, Problem};
+pub use keys::{Key, Section, schema, sections};
+pub use load::{Inputs, Loaded, load};
 pub use node::{Cluster, Log, LogFormat, Metrics, Node};
 pub use outputs::{Admin, FileSink, Fsync, Sink, SinkKind, Store, StoreKind, Tls};
+pub use print::print;
+pub use reference::reference;
 pub use secret::{REDACTED, Secret};
 pub use server::{Coap, Limits, Registration, Server};
+pub use source::{PRESETS, Source};
 
 /// Every setting of a node.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -17,6 +17,7 @@ pub struct Node {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     /// The one directory that the node writes in. It is locked: one process each.
+    #[schemars(extend("x-shape" = "a path"))]
     pub data_dir: PathBuf,
     /// Longest time that a stopping node gives exchanges, writes and telemetry under way.
     #[serde(with = "span")]
@@ -68,7 +69,7 @@ impl Default for Cluster {
 #[serde(default, deny_unknown_fields)]
 pub struct Metrics {
     /// TCP address of `/metrics`, `/live` and `/ready`, plain HTTP.
-    #[schemars(extend("x-shape" = "`address:port`"))]
+    #[schemars(extend("x-shape" = "an `address:port`"))]
     pub listen: SocketAddr,
 }
 

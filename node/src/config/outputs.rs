@@ -21,6 +21,7 @@ pub struct Store {
     pub seal_key: Option<Secret<String>>,
     /// File that holds `seal_key`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-shape" = "a path"))]
     pub seal_key_file: Option<PathBuf>,
 }
 
@@ -91,6 +92,7 @@ pub enum SinkKind {
 #[serde(default, deny_unknown_fields)]
 pub struct FileSink {
     /// Directory of the files. A relative one is below the data directory.
+    #[schemars(extend("x-shape" = "a path"))]
     pub dir: PathBuf,
     /// Size at which a file is closed and the next one begun.
     #[serde(with = "size")]
@@ -125,13 +127,14 @@ pub enum Fsync {
 pub struct Admin {
     /// TCP address of the gRPC services. On loopback without tokens every caller is admin, with a warning; elsewhere
     /// tokens or client certificates are required.
-    #[schemars(extend("x-shape" = "`address:port`"))]
+    #[schemars(extend("x-shape" = "an `address:port`"))]
     pub listen: SocketAddr,
     /// Allow gRPC without TLS on an address that is not loopback.
     pub allow_plaintext: bool,
     /// File of `name role sha256` lines: the caller's name, `read`, `operate` or `admin`, and the SHA-256 of its
     /// bearer token in hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-shape" = "a path"))]
     pub tokens_file: Option<PathBuf>,
     /// TLS of the gRPC port.
     pub tls: Tls,
@@ -154,14 +157,17 @@ impl Default for Admin {
 pub struct Tls {
     /// File of the server's certificate chain, PEM. With a key it turns TLS on.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-shape" = "a path"))]
     pub cert_file: Option<PathBuf>,
     /// The server's private key, PEM.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<Secret<String>>,
     /// File that holds `key`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-shape" = "a path"))]
     pub key_file: Option<PathBuf>,
     /// File of the authorities that client certificates must chain to, PEM. Set, every caller needs one (mTLS).
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-shape" = "a path"))]
     pub client_ca_file: Option<PathBuf>,
 }

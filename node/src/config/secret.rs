@@ -58,7 +58,7 @@ impl<T> JsonSchema for Secret<T> {
         true
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "writeOnly": true, "x-shape": "secret text" })
+        json_schema!({ "type": "string", "writeOnly": true, "x-shape": "a secret text" })
     }
 }
 

@@ -16,7 +16,7 @@ use super::{size, span};
 pub struct Server {
     /// UDP addresses that serve plain CoAP (NoSec). `[::]` takes IPv4 too, and gives way to `0.0.0.0` where the
     /// kernel has no IPv6. A port that is in use is a start error.
-    #[schemars(extend("x-shape" = "list of `address:port`"))]
+    #[schemars(extend("x-shape" = "a list of `address:port`"))]
     pub listen: Vec<SocketAddr>,
     /// Shards: threads that each own sockets, timers and actors. 0 means one per core.
     pub shards: u16,

@@ -76,7 +76,7 @@ impl JsonSchema for Shape {
             "type": ["string", "integer"],
             "pattern": r"^\s*\d+(\.\d+)?\s*(B|KiB|MiB|GiB)?\s*$",
             "minimum": 0,
-            "x-shape": "size, such as \"64KiB\"",
+            "x-shape": "a size, such as \"64KiB\"",
         })
     }
 }

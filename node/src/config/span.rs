@@ -71,7 +71,7 @@ impl JsonSchema for Shape {
         json_schema!({
             "type": "string",
             "pattern": r"^\s*(\d+(\.\d+)?\s*(ms|s|m|h|d)\s*)+$",
-            "x-shape": "span of time, such as \"30s\"",
+            "x-shape": "a span of time, such as \"30s\"",
         })
     }
 }

@@ -1,0 +1,249 @@
+//! Where settings come from, which one wins, and what a faulty configuration reports.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use godwit::config::{self, Inputs, LogFormat, Source, load, print, reference, schema};
+
+/// A file that goes with the test.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str, text: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("godwit-{}-{name}", std::process::id()));
+        fs::write(&path, text).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+fn with(assignments: &[&str]) -> Inputs {
+    Inputs { assignments: assignments.iter().map(|&text| text.to_owned()).collect(), ..Inputs::default() }
+}
+
+fn environment(variables: &[(&str, &str)]) -> Inputs {
+    let environment = variables.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+    Inputs { environment, ..Inputs::default() }
+}
+
+fn faults(inputs: &Inputs) -> Vec<String> {
+    load(inputs).unwrap_err().0.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn nothing_set_gives_the_documented_defaults() {
+    let config = load(&Inputs::default()).unwrap().config;
+    assert_eq!(config, config::Config::default());
+    assert_eq!(config.server.listen, ["[::]:5683".parse().unwrap()]);
+    assert_eq!(config.limits.live_actors, 250_000);
+    assert_eq!(config.limits.passivate_after, Duration::from_secs(600));
+    assert_eq!((config.limits.observations, config.limits.queued_operations), (256, 64));
+    assert_eq!(config.limits.operation_ttl, Duration::from_secs(86_400));
+    assert_eq!((config.limits.dedup_entries, config.limits.uplink_body), (32, 65_536));
+    assert_eq!(config.registration.lifetime_grace, Duration::from_secs(30));
+    assert_eq!(config.registration.lifetime_cap, Duration::from_secs(365 * 86_400));
+    assert_eq!((config.sink.queue, config.node.drain_grace), (64 << 20, Duration::from_secs(30)));
+    assert_eq!(config.admin.listen, "127.0.0.1:5690".parse().unwrap());
+    assert_eq!(config.metrics.listen.port(), 9464);
+}
+
+#[test]
+fn each_layer_overrides_the_one_below() {
+    let file = Scratch::new(
+        "layers.toml",
+        "[server]\nlisten = [\"127.0.0.1:1\"]\nshards = 1\n[limits]\nobservations = 1\n",
+    );
+    let mut inputs = Inputs {
+        preset: Some("thingsboard".to_owned()),
+        ..environment(&[("GODWIT_SERVER__SHARDS", "2"), ("GODWIT_LIMITS__OBSERVATIONS", "2")])
+    };
+    let loaded = load(&inputs).unwrap();
+    assert_eq!(loaded.config.server.listen, ["[::]:5685".parse().unwrap()]);
+    assert_eq!(loaded.source("server.listen"), &Source::Preset("thingsboard"));
+
+    inputs.file = Some(file.0.clone());
+    inputs.assignments = vec!["limits.observations=3".to_owned()];
+    let loaded = load(&inputs).unwrap();
+    assert_eq!(loaded.config.server.listen, ["127.0.0.1:1".parse().unwrap()]);
+    assert_eq!(loaded.source("server.listen"), &Source::File(file.0.clone(), Some(2)));
+    assert_eq!(loaded.config.server.shards, 2);
+    assert_eq!(loaded.source("server.shards").to_string(), "GODWIT_SERVER__SHARDS");
+    assert_eq!(loaded.config.limits.observations, 3);
+    assert_eq!(loaded.source("limits.observations").to_string(), "--set limits.observations");
+    assert_eq!(loaded.source("limits.dedup_entries"), &Source::Default);
+}
+
+#[test]
+fn untyped_sources_need_no_quotes() {
+    let loaded = load(&environment(&[
+        ("GODWIT_NODE__ID", "1234"),
+        ("GODWIT_SERVER__LISTEN", "127.0.0.1:1, 127.0.0.1:2"),
+        ("GODWIT_LIMITS__UPLINK_BODY", "1MiB"),
+        ("GODWIT_LIMITS__PASSIVATE_AFTER", "1h30m"),
+        ("GODWIT_LOG__FORMAT", "json"),
+        ("GODWIT_SINK__FILE__KEEP", "7"),
+        ("GODWIT_COAP__ACK_RANDOM_FACTOR", "2"),
+    ]));
+    let config = loaded.unwrap().config;
+    assert_eq!(config.node.id.as_deref(), Some("1234"));
+    assert_eq!(config.server.listen.len(), 2);
+    assert_eq!(config.limits.uplink_body, 1 << 20);
+    assert_eq!(config.limits.passivate_after, Duration::from_secs(5400));
+    assert_eq!(config.log.format, LogFormat::Json);
+    assert_eq!(config.sink.file.keep, 7);
+    assert!((config.coap.ack_random_factor - 2.0).abs() < f64::EPSILON);
+}
+
+#[test]
+fn every_fault_is_reported_at_once_with_key_source_and_fix() {
+    let file = Scratch::new(
+        "faults.toml",
+        "[server]\nlisten = [\"nonsense\"]\nshard = 4\n\n[limits]\nlive_actors = 0\nuplink_body = \"64KB\"\n",
+    );
+    let name = file.0.display();
+    let inputs = Inputs {
+        file: Some(file.0.clone()),
+        environment: vec![
+            ("GODWIT_COAP__BLOCK_SIZE".to_owned(), "100".to_owned()),
+            ("GODWIT_SERVER__LIFETIME_GRACE".to_owned(), "1s".to_owned()),
+        ],
+        assignments: vec![
+            "log.format=xml".to_owned(),
+            "admin.listen=0.0.0.0:5690".to_owned(),
+            "admin=1".to_owned(),
+            "nothing".to_owned(),
+        ],
+        preset: Some("demon".to_owned()),
+        ..Inputs::default()
+    };
+    let found = faults(&inputs);
+    let expected = [
+        "--preset: no preset `demon`; there are demo, thingsboard".to_owned(),
+        "--set: `nothing` has no `=`; write section.key=value".to_owned(),
+        format!("limits.live_actors ({name}:6): out of range; give it a whole number of at least 1"),
+        format!("limits.uplink_body ({name}:7): `64KB` is not a size; give it a size, such as \"64KiB\""),
+        format!("server.shard ({name}:3): no such setting; did you mean server.shards?"),
+        "server.lifetime_grace (GODWIT_SERVER__LIFETIME_GRACE): no such setting; \
+         did you mean registration.lifetime_grace?"
+            .to_owned(),
+        "admin (--set admin): is a section, not a setting; set one of its keys".to_owned(),
+        "admin.listen (--set admin.listen): not loopback, and without TLS; \
+         set admin.tls.cert_file and admin.tls.key_file, or admin.allow_plaintext = true"
+            .to_owned(),
+        "admin.listen (--set admin.listen): not loopback, and open to every caller; \
+         set admin.tokens_file or admin.tls.client_ca_file"
+            .to_owned(),
+    ];
+    for line in &expected {
+        assert!(found.contains(line), "no fault\n  {line}\namong\n  {}", found.join("\n  "));
+    }
+    for start in [
+        format!("server.listen ({name}:2): invalid socket address"),
+        "coap.block_size (GODWIT_COAP__BLOCK_SIZE): out of range".to_owned(),
+        "log.format (--set log.format): unknown variant `xml`".to_owned(),
+    ] {
+        assert!(found.iter().any(|fault| fault.starts_with(&start)), "no fault {start} among {found:#?}");
+    }
+    assert_eq!(found.len(), expected.len() + 3, "{found:#?}");
+}
+
+#[test]
+fn a_file_that_is_no_toml_names_its_lines() {
+    let file = Scratch::new("syntax.toml", "[server]\nshards = \n[limits]\nobservations = = 3\n");
+    let found = faults(&Inputs { file: Some(file.0.clone()), ..Inputs::default() });
+    for line in [2, 4] {
+        let start = format!("{}:{line}: not TOML", file.0.display());
+        assert!(found.iter().any(|fault| fault.starts_with(&start)), "no {start} in {found:#?}");
+    }
+}
+
+#[test]
+fn a_missing_file_is_a_fault() {
+    let found = faults(&Inputs { file: Some("/nonexistent/godwit.toml".into()), ..Inputs::default() });
+    assert_eq!(found.len(), 1);
+    assert!(found[0].starts_with("/nonexistent/godwit.toml: can't be read"), "{found:?}");
+}
+
+#[test]
+fn variables_of_kubernetes_services_are_no_settings() {
+    let inputs = environment(&[("GODWIT_PORT", "udp://10.0.0.1:5683"), ("GODWIT_SERVICE_HOST", "10.0.0.1")]);
+    assert!(load(&inputs).is_ok());
+}
+
+#[test]
+fn contradictions_name_what_does_not_go_together() {
+    let key = "0123456789abcdef".repeat(4);
+    let file = Scratch::new("seal.key", &key);
+    for (settings, expected) in [
+        (vec!["server.listen=[]"], "no address to listen on"),
+        (vec!["server.listen=127.0.0.1:1,127.0.0.1:1"], "the same address twice"),
+        (vec!["metrics.listen=127.0.0.1:5690"], "the same address as admin.listen"),
+        (vec!["limits.passivate_after=1s"], "shorter than limits.passivate_floor"),
+        (vec!["node.id=a/b"], "not a node id"),
+        (vec!["log.level=a=b=c"], "not a level"),
+        (vec!["store.seal_key=abc"], "not 32 bytes"),
+        (vec!["admin.tls.key=pem"], "a key without its certificate"),
+        (vec!["coap.ack_timeout=0s"], "no time at all"),
+        (vec!["admin.tokens_file=/nonexistent/tokens"], "can't be read"),
+        (
+            vec![&format!("store.seal_key={key}"), &format!("store.seal_key_file={}", file.0.display())],
+            "set together with store.seal_key_file",
+        ),
+    ] {
+        let found = faults(&with(&settings));
+        assert_eq!(found.len(), 1, "{settings:?}: {found:#?}");
+        assert!(found[0].contains(expected), "{settings:?}: {found:?}");
+    }
+}
+
+#[test]
+fn several_port_zero_addresses_do_not_collide() {
+    assert!(load(&with(&["server.listen=127.0.0.1:0,127.0.0.1:0", "admin.listen=127.0.0.1:0"])).is_ok());
+}
+
+#[test]
+fn secrets_show_neither_in_print_nor_in_faults() {
+    let key = "fedcba9876543210".repeat(4);
+    let loaded = load(&with(&[&format!("store.seal_key={key}")])).unwrap();
+    let printed = print(&loaded);
+    assert!(!printed.contains(&key) && !format!("{loaded:?}").contains(&key));
+    assert!(printed.contains("# seal_key is set and secret (--set store.seal_key)"), "{printed}");
+
+    let wrong = faults(&with(&["store.seal_key={hunter2=1}", "admin.tls.key=hunter2"])).join("\n");
+    assert!(!wrong.contains("hunter2"), "{wrong}");
+}
+
+#[test]
+fn what_print_shows_loads_to_the_same_configuration() {
+    let loaded =
+        load(&with(&["server.shards=3", "registration.auto_create=demo", "coap.ack_timeout=1.5s"])).unwrap();
+    let file = Scratch::new("printed.toml", &print(&loaded));
+    let again = load(&Inputs { file: Some(file.0.clone()), ..Inputs::default() }).unwrap();
+    assert_eq!(again.config, loaded.config);
+}
+
+/// A document in `docs/` that is generated. `make docs` sets `UPDATE_DOCS` and writes it.
+fn assert_current(name: &str, text: &str) {
+    let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs")).join(name);
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&path, text).unwrap();
+    }
+    let written = fs::read_to_string(&path).unwrap_or_default();
+    assert!(written == text, "docs/{name} is stale: run `make docs`");
+}
+
+#[test]
+fn the_configuration_reference_is_current() {
+    assert_current("configuration.md", &reference());
+}
+
+#[test]
+fn the_json_schema_is_current() {
+    assert_current("config.schema.json", &format!("{:#}\n", schema()));
+}
