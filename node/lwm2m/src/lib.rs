@@ -6,4 +6,6 @@ pub mod format;
 pub mod link;
 pub mod model;
 pub mod path;
+pub mod refusal;
+pub mod registration;
 pub mod value;
