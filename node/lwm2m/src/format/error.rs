@@ -37,9 +37,16 @@ pub enum DecodeError {
         /// The path.
         path: Path,
     },
-    /// A value where there cannot be one: above resources, or a list in a single resource.
-    #[error("{path} cannot hold this value")]
+    /// A value where there cannot be one: above resources, beside what lies below it, or nothing in a
+    /// single resource.
+    #[error("{path} cannot hold this")]
     Misplaced {
+        /// The path.
+        path: Path,
+    },
+    /// An id that is 65535, which LwM2M reserves below objects.
+    #[error("{path} has the reserved id 65535")]
+    Reserved {
         /// The path.
         path: Path,
     },
@@ -102,7 +109,7 @@ pub enum Reason {
     /// A record without a value, or a value where paths are asked for.
     #[error("value missing or not wanted")]
     Value,
-    /// The id 65535, which is reserved, or an id that is none.
+    /// A key that is no id.
     #[error("bad id")]
     Id,
     /// Nesting that the format does not have.
@@ -209,6 +216,7 @@ impl DecodeError {
             DecodeError::Outside { path, .. }
             | DecodeError::Duplicate { path }
             | DecodeError::Misplaced { path }
+            | DecodeError::Reserved { path }
             | DecodeError::Type { path, .. } => Some(*path),
             _ => None,
         }

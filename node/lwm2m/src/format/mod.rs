@@ -4,13 +4,31 @@
 //! Types come from the object model ([`Types`]); for what a model does not know, from the format as
 //! far as it tells them.
 
+mod cbor;
+mod collect;
 mod error;
+mod json;
+mod lwm2m_cbor;
+mod names;
+mod oma_json;
+mod raw;
+mod senml;
+mod senml_cbor;
+mod senml_json;
+mod text;
+mod tlv;
+
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use data_encoding::{Encoding, Specification};
 
 pub use error::{DecodeError, EncodeError, Found, Limit, Reason};
 
 use crate::entry::{Content, Entry};
-use crate::path::Path;
-use crate::value::ValueType;
+use crate::path::{Path, UNASSIGNED};
+use crate::value::{Value, ValueType};
+use collect::{Conflict, conflict};
 
 /// The content formats LwM2M uses, by CoAP Content-Format number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -126,26 +144,41 @@ pub struct DecodeContext<'a> {
     pub limits: &'a Limits,
 }
 
-/// Reads a payload. Values outside `context.base` are refused, and so are two values for one path at
-/// one time.
+/// Reads a payload. Values outside of `context.base` are refused, and so are two values for one path
+/// at one time. Where the model says otherwise than the payload, a number becomes the model's number
+/// if it loses nothing; else it is [`DecodeError::Type`].
 pub fn decode(
     format: ContentFormat,
     context: &DecodeContext<'_>,
     payload: &[u8],
 ) -> Result<Content, DecodeError> {
-    let _ = (context, payload);
-    Err(DecodeError::Unsupported { format })
+    check_bytes(payload, context.limits)?;
+    match format {
+        ContentFormat::Text => text::decode(context, payload),
+        ContentFormat::CoreLink => text::decode_links(context, payload),
+        ContentFormat::Opaque => text::decode_opaque(context, payload),
+        ContentFormat::Cbor => cbor::decode(context, payload),
+        ContentFormat::SenmlJson => senml::decode(context, payload, senml_json::read, false),
+        ContentFormat::SenmlCbor => senml::decode(context, payload, senml_cbor::read, false),
+        ContentFormat::SenmlEtchJson => senml::decode(context, payload, senml_json::read, true),
+        ContentFormat::SenmlEtchCbor => senml::decode(context, payload, senml_cbor::read, true),
+        ContentFormat::Tlv => tlv::decode(context, payload),
+        ContentFormat::Json => oma_json::decode(context, payload),
+        ContentFormat::Lwm2mCbor => lwm2m_cbor::decode(context, payload),
+    }
 }
 
-/// Writes values as an answer to, or the body of, a request for `base`.
+/// Writes values as an answer to, or the body of, a request for `base`, each in the type of the model.
+/// SenML and JSON write times, which must be absolute (from July 1978 on); the others refuse them.
+///
+/// In TLV the values of a Create without an instance id are given below the instance [`UNASSIGNED`].
 pub fn encode(
     format: ContentFormat,
     base: Path,
     entries: &[Entry],
     types: &dyn Types,
 ) -> Result<Vec<u8>, EncodeError> {
-    let _ = (base, entries, types);
-    Err(EncodeError::Unsupported { format })
+    encode_body(format, base, &Body { entries, empty: &[], nulls: &[], types })
 }
 
 /// Writes a payload with empty nodes and nulls; those that the format cannot carry are an error.
@@ -155,22 +188,147 @@ pub fn encode_content(
     content: &Content,
     types: &dyn Types,
 ) -> Result<Vec<u8>, EncodeError> {
-    encode(format, base, &content.entries, types)
+    let Content { entries, empty, nulls } = content;
+    encode_body(format, base, &Body { entries, empty, nulls, types })
 }
 
-/// Reads the paths of a Read-Composite or Observe-Composite.
+/// What an encoder writes.
+struct Body<'a> {
+    entries: &'a [Entry],
+    empty: &'a [Path],
+    nulls: &'a [Path],
+    types: &'a dyn Types,
+}
+
+impl Body<'_> {
+    fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.entries.iter().map(|entry| &entry.path).chain(self.nulls).chain(self.empty)
+    }
+}
+
+fn encode_body(format: ContentFormat, base: Path, body: &Body<'_>) -> Result<Vec<u8>, EncodeError> {
+    check_paths(format, base, body)?;
+    match format {
+        ContentFormat::Tlv | ContentFormat::Lwm2mCbor => {
+            let timed = body.entries.iter().find(|entry| entry.time.is_some());
+            inexpressible(format, timed.map(|entry| &entry.path))?;
+        }
+        _ => {
+            names::check_times(format, body)?;
+            // An empty list says that the path of the request is empty, and nothing else.
+            let empty = body.empty.iter().find(|path| **path != base);
+            inexpressible(format, empty)?;
+        }
+    }
+    if !matches!(
+        format,
+        ContentFormat::SenmlEtchJson | ContentFormat::SenmlEtchCbor | ContentFormat::Lwm2mCbor
+    ) {
+        inexpressible(format, body.nulls.first())?;
+    }
+    match format {
+        ContentFormat::Text => text::encode(base, single(format, base, body)?.as_ref()),
+        ContentFormat::CoreLink => text::encode_links(base, single(format, base, body)?.as_ref()),
+        ContentFormat::Opaque => text::encode_opaque(base, single(format, base, body)?.as_ref()),
+        ContentFormat::Cbor => Ok(cbor::encode(single(format, base, body)?.as_ref())),
+        ContentFormat::SenmlJson | ContentFormat::SenmlEtchJson => senml_json::encode(format, base, body),
+        ContentFormat::SenmlCbor | ContentFormat::SenmlEtchCbor => senml_cbor::encode(base, body),
+        ContentFormat::Tlv if base == Path::ROOT => Err(EncodeError::Unsupported { format }),
+        ContentFormat::Tlv => tlv::encode(base, body),
+        ContentFormat::Json => oma_json::encode(base, body),
+        ContentFormat::Lwm2mCbor => lwm2m_cbor::encode(body),
+    }
+}
+
+fn inexpressible(format: ContentFormat, path: Option<&Path>) -> Result<(), EncodeError> {
+    path.map_or(Ok(()), |path| Err(EncodeError::Inexpressible { format, path: *path }))
+}
+
+/// The value of a format that holds one, which has neither time nor name.
+fn single<'a>(format: ContentFormat, base: Path, body: &Body<'a>) -> Result<Cow<'a, Value>, EncodeError> {
+    match body.entries {
+        [Entry { path, time: None, value }] if *path == base => raw::fit(base, value, body.types),
+        [entry] => Err(EncodeError::Inexpressible { format, path: entry.path }),
+        _ => Err(EncodeError::Unsupported { format }),
+    }
+}
+
+fn check_paths(format: ContentFormat, base: Path, body: &Body<'_>) -> Result<(), EncodeError> {
+    for path in body.paths() {
+        if !path.starts_with(&base) {
+            return Err(EncodeError::Outside { path: *path, base });
+        }
+        let mut ids = path.segments().iter().skip(if format == ContentFormat::Tlv { 2 } else { 1 });
+        if ids.any(|id| *id == UNASSIGNED) {
+            return Err(EncodeError::Inexpressible { format, path: *path });
+        }
+    }
+    let values = body.entries.iter().map(|entry| &entry.path).chain(body.nulls);
+    let misplaced = values.clone().find(|path| !path.is_value());
+    let misplaced = misplaced.or(body.empty.iter().find(|path| !matches!(path.level(), 2 | 3)));
+    if let Some(path) = misplaced {
+        return Err(EncodeError::Misplaced { path: *path });
+    }
+    match conflict(body.entries, body.empty, body.nulls) {
+        None => Ok(()),
+        Some(Conflict::Twice(path)) => Err(EncodeError::Duplicate { path }),
+        Some(Conflict::Above(path)) => Err(EncodeError::Misplaced { path }),
+    }
+}
+
+/// Reads the paths of a Read-Composite or Observe-Composite, in their order.
 pub fn decode_paths(
     format: ContentFormat,
     payload: &[u8],
     limits: &Limits,
 ) -> Result<Vec<Path>, DecodeError> {
-    let _ = (payload, limits);
-    Err(DecodeError::Unsupported { format })
+    check_bytes(payload, limits)?;
+    match format {
+        ContentFormat::SenmlJson | ContentFormat::SenmlEtchJson => {
+            senml::decode_paths(payload, limits, senml_json::read)
+        }
+        ContentFormat::SenmlCbor | ContentFormat::SenmlEtchCbor => {
+            senml::decode_paths(payload, limits, senml_cbor::read)
+        }
+        ContentFormat::Lwm2mCbor => lwm2m_cbor::decode_paths(payload, limits),
+        _ => Err(DecodeError::Unsupported { format }),
+    }
 }
 
 /// Writes the paths of a Read-Composite or Observe-Composite: SenML JSON, SenML CBOR (also their
-/// ETCH twins) and LwM2M CBOR.
+/// ETCH twins) and LwM2M CBOR, whose maps cannot name a path and what lies below it.
 pub fn encode_paths(format: ContentFormat, paths: &[Path]) -> Result<Vec<u8>, EncodeError> {
-    let _ = paths;
-    Err(EncodeError::Unsupported { format })
+    match format {
+        ContentFormat::SenmlJson | ContentFormat::SenmlEtchJson => Ok(senml_json::encode_paths(paths)),
+        ContentFormat::SenmlCbor | ContentFormat::SenmlEtchCbor => Ok(senml_cbor::encode_paths(paths)),
+        ContentFormat::Lwm2mCbor => {
+            inexpressible(format, paths.iter().find(|path| **path == Path::ROOT))?;
+            match conflict(&[], paths, &[]) {
+                None => Ok(lwm2m_cbor::encode_paths(paths)?),
+                Some(Conflict::Twice(path)) => Err(EncodeError::Duplicate { path }),
+                Some(Conflict::Above(path)) => Err(EncodeError::Inexpressible { format, path }),
+            }
+        }
+        _ => Err(EncodeError::Unsupported { format }),
+    }
+}
+
+fn check_bytes(payload: &[u8], limits: &Limits) -> Result<(), DecodeError> {
+    if payload.len() <= limits.bytes {
+        return Ok(());
+    }
+    Err(DecodeError::Limit { limit: Limit::Bytes, max: limits.bytes })
+}
+
+/// Base64 with either alphabet, padded or not: SenML wants the URL-safe one without padding, LwM2M
+/// JSON and text the other, and clients mix them.
+fn base64(text: &str) -> Option<Vec<u8>> {
+    static EITHER: LazyLock<Encoding> = LazyLock::new(|| {
+        let mut either = Specification::new();
+        either.symbols.push_str("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/");
+        either.translate.from.push_str("-_");
+        either.translate.to.push_str("+/");
+        either.encoding().expect("invariant: the specification is constant")
+    });
+    EITHER.decode(text.trim_end_matches('=').as_bytes()).ok()
 }
