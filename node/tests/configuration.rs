@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use godwit::config::{self, Inputs, LogFormat, Source, load, print, reference, schema};
+use godwit::config::{self, Inputs, LogFormat, Source, load, print};
 
 /// A file that goes with the test.
 struct Scratch(PathBuf);
@@ -226,24 +226,4 @@ fn what_print_shows_loads_to_the_same_configuration() {
     let file = Scratch::new("printed.toml", &print(&loaded));
     let again = load(&Inputs { file: Some(file.0.clone()), ..Inputs::default() }).unwrap();
     assert_eq!(again.config, loaded.config);
-}
-
-/// A document in `docs/` that is generated. `make docs` sets `UPDATE_DOCS` and writes it.
-fn assert_current(name: &str, text: &str) {
-    let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs")).join(name);
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        fs::write(&path, text).unwrap();
-    }
-    let written = fs::read_to_string(&path).unwrap_or_default();
-    assert!(written == text, "docs/{name} is stale: run `make docs`");
-}
-
-#[test]
-fn the_configuration_reference_is_current() {
-    assert_current("configuration.md", &reference());
-}
-
-#[test]
-fn the_json_schema_is_current() {
-    assert_current("config.schema.json", &format!("{:#}\n", schema()));
 }

@@ -106,7 +106,7 @@ fn admin(config: &Config, report: Report<'_>) {
     let has_key = tls.key.is_some() || tls.key_file.is_some();
     match (tls.cert_file.is_some(), has_key) {
         (true, false) => {
-            report("admin.tls.cert_file", "a certificate without its key", "set admin.tls.key_file")
+            report("admin.tls.cert_file", "a certificate without its key", "set admin.tls.key_file");
         }
         (false, true) => {
             let key = if tls.key.is_some() { "admin.tls.key" } else { "admin.tls.key_file" };

@@ -5,6 +5,8 @@ mod definition;
 mod handles;
 pub mod labels;
 pub mod names;
+mod process;
+mod reference;
 
 use std::sync::OnceLock;
 
@@ -12,6 +14,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 pub use definition::{Definition, Family, Kind, Label};
 pub use handles::{Shard, Sink, Store, admin_call};
+pub use reference::reference;
 
 /// Upper bounds of every histogram's buckets, in seconds: half a millisecond to MAX_TRANSMIT_WAIT.
 pub const BUCKETS: [f64; 16] =
@@ -55,7 +58,9 @@ impl Exporter {
     /// Everything in the Prometheus text format.
     #[must_use]
     pub fn render(&self) -> String {
-        self.handle.render()
+        let mut out = self.handle.render();
+        process::render(&mut out);
+        out
     }
 
     /// Folds histogram samples into their buckets. Due every few seconds: until then each sample takes memory.

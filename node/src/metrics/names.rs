@@ -69,7 +69,7 @@ definitions! {
     ADMIN_CALLS = Counter "godwit_admin_calls_total" ["method", "code"];
 
     /// CPU time of the process, user and system, in seconds.
-    PROCESS_CPU_SECONDS = Gauge "godwit_process_cpu_seconds_total" [];
+    PROCESS_CPU_SECONDS = Counter "godwit_process_cpu_seconds_total" [];
     /// Resident memory of the process, in bytes.
     PROCESS_RESIDENT_BYTES = Gauge "godwit_process_resident_bytes" [];
     /// Open file descriptors of the process.

@@ -1,0 +1,210 @@
+//! `GET /metrics`, `/live` and `/ready` on one port.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use serde::Serialize;
+use tokio::net::TcpListener;
+
+use crate::metrics::Exporter;
+
+/// Whether this node should get traffic. Clones share one state.
+///
+/// A part that has to come up first takes a [`Hold`] and drops it when it is up; a part that fails for a while takes
+/// one for that while. The node is ready when nobody holds it and it does not drain.
+#[derive(Clone, Debug, Default)]
+pub struct Readiness(Arc<Mutex<Inner>>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    holds: BTreeMap<&'static str, usize>,
+    draining: bool,
+}
+
+/// Keeps the node from being ready until it is dropped.
+#[derive(Debug)]
+#[must_use = "a hold that is dropped at once holds nothing"]
+pub struct Hold {
+    readiness: Readiness,
+    reason: &'static str,
+}
+
+/// The answer of `/ready`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// `ready`, `waiting` or `draining`.
+    pub state: &'static str,
+    /// What the node waits for, sorted.
+    pub waiting_for: Vec<&'static str>,
+}
+
+impl Readiness {
+    /// Ready, as nobody holds it yet: take the first [`Hold`] before the port is served.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Keeps the node unready for a reason, a noun such as `store`.
+    pub fn hold(&self, reason: &'static str) -> Hold {
+        *self.state().holds.entry(reason).or_insert(0) += 1;
+        Hold { readiness: self.clone(), reason }
+    }
+
+    /// The node stops: unready from now on.
+    pub fn drain(&self) {
+        self.state().draining = true;
+    }
+
+    /// The state now.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        let state = self.state();
+        let waiting_for: Vec<_> = state.holds.keys().copied().collect();
+        let word = match (state.draining, waiting_for.is_empty()) {
+            (true, _) => "draining",
+            (false, true) => "ready",
+            (false, false) => "waiting",
+        };
+        Report { state: word, waiting_for }
+    }
+
+    fn state(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let mut state = self.readiness.state();
+        if let Some(count) = state.holds.get_mut(self.reason) {
+            *count -= 1;
+            if *count == 0 {
+                state.holds.remove(self.reason);
+            }
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Parts {
+    exporter: Exporter,
+    readiness: Readiness,
+}
+
+/// Serves until `shutdown` is done, and keeps the exporter's histograms small meanwhile.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(
+    listener: TcpListener,
+    exporter: Exporter,
+    readiness: Readiness,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let upkeep = tokio::spawn(upkeep(exporter.clone()));
+    let served = axum::serve(listener, router(exporter, readiness)).with_graceful_shutdown(shutdown).await;
+    upkeep.abort();
+    served
+}
+
+async fn upkeep(exporter: Exporter) {
+    let mut due = tokio::time::interval(Duration::from_secs(5));
+    loop {
+        due.tick().await;
+        exporter.upkeep();
+    }
+}
+
+fn router(exporter: Exporter, readiness: Readiness) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/live", get(async || "live\n"))
+        .route("/ready", get(ready))
+        .with_state(Parts { exporter, readiness })
+}
+
+async fn metrics(State(parts): State<Parts>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], parts.exporter.render())
+}
+
+async fn ready(State(parts): State<Parts>) -> impl IntoResponse {
+    let report = parts.readiness.report();
+    let status = if report.state == "ready" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let body = serde_json::to_string(&report).expect("invariant: a report has only texts");
+    (status, [(header::CONTENT_TYPE, "application/json")], body)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    #[test]
+    fn a_node_is_ready_when_the_last_hold_falls() {
+        let readiness = Readiness::new();
+        let (store, shard, other) =
+            (readiness.hold("store"), readiness.hold("shards"), readiness.hold("shards"));
+        assert_eq!(readiness.report(), Report { state: "waiting", waiting_for: vec!["shards", "store"] });
+        drop((store, shard));
+        assert_eq!(readiness.report(), Report { state: "waiting", waiting_for: vec!["shards"] });
+        drop(other);
+        assert_eq!(readiness.report(), Report { state: "ready", waiting_for: vec![] });
+    }
+
+    #[test]
+    fn a_draining_node_never_becomes_ready_again() {
+        let readiness = Readiness::new();
+        let hold = readiness.hold("store");
+        readiness.drain();
+        drop(hold);
+        assert_eq!(readiness.report().state, "draining");
+    }
+
+    async fn request(address: std::net::SocketAddr, path: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: godwit\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn the_port_answers_metrics_live_and_ready() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let readiness = Readiness::new();
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let shutdown = async { drop(stopped.await) };
+        let served = tokio::spawn(serve(listener, crate::metrics::install(), readiness.clone(), shutdown));
+
+        assert!(request(address, "/live").await.starts_with("HTTP/1.1 200"));
+        let hold = readiness.hold("store");
+        let waiting = request(address, "/ready").await;
+        assert!(
+            waiting.starts_with("HTTP/1.1 503") && waiting.contains("\"waiting_for\":[\"store\"]"),
+            "{waiting}"
+        );
+        drop(hold);
+        assert!(request(address, "/ready").await.starts_with("HTTP/1.1 200"));
+        let metrics = request(address, "/metrics").await;
+        for line in ["# TYPE godwit_build_info gauge", "# TYPE godwit_process_cpu_seconds_total counter"] {
+            assert!(metrics.contains(line), "no {line} in\n{metrics}");
+        }
+        assert!(request(address, "/other").await.starts_with("HTTP/1.1 404"));
+
+        stop.send(()).unwrap();
+        served.await.unwrap().unwrap();
+    }
+}
