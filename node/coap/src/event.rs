@@ -179,6 +179,9 @@ pub enum SendError {
     /// Misuse: the block to begin with is no multiple of the block size, or the body is too long for blocks.
     #[error("no block begins at {0}")]
     Offset(u64),
+    /// Misuse: [`continue_body`](crate::Peer::continue_body) needs the first block of a longer body.
+    #[error("not the first block of a body")]
+    NotFirstBlock,
     /// The body's source failed.
     #[error(transparent)]
     Body(#[from] crate::BodyError),

@@ -1,0 +1,196 @@
+//! What was received before, by message id (RFC 7252 §4.5): pending, or with the answer to repeat.
+
+use std::time::Instant;
+
+use smallvec::SmallVec;
+
+use crate::{Block, RequestId, Token};
+
+/// A stored answer. Most fit without heap memory; an empty one means that nothing is repeated.
+pub(crate) type Answer = SmallVec<[u8; 24]>;
+
+/// A message that was received.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) message_id: u16,
+    pub(crate) confirmable: bool,
+    /// Of the whole datagram: a device that restarts may use an id again for another message, which is no repetition.
+    pub(crate) fingerprint: u32,
+    pub(crate) expires: Instant,
+    pub(crate) state: Seen,
+}
+
+/// What was made of it.
+#[derive(Debug)]
+pub(crate) enum Seen {
+    /// A request that nobody has answered yet.
+    Request(Box<Pending>),
+    /// A confirmable notification that nobody has decided on yet.
+    Notification,
+    /// Done; this is repeated.
+    Answered(Answer),
+}
+
+/// What answering a request needs to know of it.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    pub(crate) id: RequestId,
+    pub(crate) token: Token,
+    /// When an empty acknowledgement must leave; `None` after it has, and for non-confirmable requests.
+    pub(crate) ack_at: Option<Instant>,
+    /// Of the request's method and options: see `transfer_key`.
+    pub(crate) key: u64,
+    /// The last block of the request's body, which the response names.
+    pub(crate) block1: Option<Block>,
+    /// The block of the response's body that is asked for.
+    pub(crate) block2: Option<Block>,
+}
+
+/// The messages received from one peer within their lifetimes, oldest first.
+#[derive(Debug, Default)]
+pub(crate) struct Dedup {
+    entries: Vec<Entry>,
+    /// Bytes of answers on the heap.
+    stored: usize,
+}
+
+impl Dedup {
+    /// The entry of a datagram that is a repetition at `now`.
+    pub(crate) fn find(&self, now: Instant, message_id: u16, fingerprint: u32) -> Option<&Entry> {
+        self.entries.iter().rev().find(|entry| {
+            entry.message_id == message_id && entry.fingerprint == fingerprint && now < entry.expires
+        })
+    }
+
+    /// Remembers a message. The oldest that is not pending makes room; `false` if all are pending.
+    pub(crate) fn insert(&mut self, now: Instant, entry: Entry, limit: usize) -> bool {
+        if self.entries.first().is_some_and(|oldest| oldest.expires <= now) {
+            self.sweep(now);
+        }
+        if self.entries.len() >= limit && !self.evict() {
+            return false;
+        }
+        self.entries.push(entry);
+        true
+    }
+
+    /// The newest open notification with this message id.
+    pub(crate) fn notification(&mut self, now: Instant, message_id: u16) -> Option<&mut Entry> {
+        self.entries.iter_mut().rev().find(|entry| {
+            entry.message_id == message_id && now < entry.expires && matches!(entry.state, Seen::Notification)
+        })
+    }
+
+    /// The newest entry with this message id.
+    pub(crate) fn newest(&self, now: Instant, message_id: u16) -> Option<&Entry> {
+        self.entries.iter().rev().find(|entry| entry.message_id == message_id && now < entry.expires)
+    }
+
+    /// The open request with this id: its place, for `answer` and `remove`.
+    pub(crate) fn position(&self, id: RequestId) -> Option<usize> {
+        self.entries
+            .iter()
+            .rposition(|entry| matches!(&entry.state, Seen::Request(pending) if pending.id == id))
+    }
+
+    pub(crate) fn entry(&self, position: usize) -> &Entry {
+        &self.entries[position]
+    }
+
+    /// Puts an answer in the place of an open request; the oldest answers make room for its bytes.
+    pub(crate) fn answer(&mut self, position: usize, answer: Answer, limit: usize) {
+        self.stored += heap_bytes(&answer);
+        self.entries[position].state = Seen::Answered(answer);
+        // This entry may itself go if it alone is over the limit: then a repetition is a new request.
+        while self.stored > limit {
+            let oldest = self
+                .entries
+                .iter()
+                .position(|entry| matches!(&entry.state, Seen::Answered(answer) if heap_bytes(answer) > 0));
+            match oldest {
+                Some(oldest) => self.remove(oldest),
+                None => break,
+            };
+        }
+    }
+
+    pub(crate) fn remove(&mut self, position: usize) -> Entry {
+        let entry = self.entries.remove(position);
+        self.stored -= entry.heap_bytes();
+        entry
+    }
+
+    /// The last entry that was put in.
+    pub(crate) fn last_position(&self) -> Option<usize> {
+        self.entries.len().checked_sub(1)
+    }
+
+    /// Forgets what has outlived its lifetime, pending or not.
+    pub(crate) fn sweep(&mut self, now: Instant) {
+        let stored = &mut self.stored;
+        self.entries.retain(|entry| {
+            let keep = now < entry.expires;
+            if !keep {
+                *stored -= entry.heap_bytes();
+            }
+            keep
+        });
+        if self.entries.is_empty() {
+            self.entries = Vec::new();
+        }
+    }
+
+    /// Calls `due` with the message id of every request whose acknowledgement is due.
+    pub(crate) fn acknowledge_due(&mut self, now: Instant, mut due: impl FnMut(u16)) {
+        for entry in &mut self.entries {
+            if let Seen::Request(pending) = &mut entry.state
+                && pending.ack_at.is_some_and(|at| at <= now)
+            {
+                pending.ack_at = None;
+                due(entry.message_id);
+            }
+        }
+    }
+
+    /// The first due acknowledgement, or the end of the newest entry: with steady traffic that moves on and on, so that
+    /// old entries cost no timer of their own.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let acknowledgement = self.entries.iter().filter_map(|entry| match &entry.state {
+            Seen::Request(pending) => pending.ack_at,
+            _ => None,
+        });
+        let end = self.entries.last().map(|entry| entry.expires);
+        acknowledgement.chain(end).min()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// How many messages await a decision of the layers above.
+    pub(crate) fn pending(&self) -> usize {
+        self.entries.iter().filter(|entry| entry.is_pending()).count()
+    }
+
+    fn evict(&mut self) -> bool {
+        let oldest = self.entries.iter().position(|entry| !entry.is_pending());
+        oldest.map(|oldest| self.remove(oldest)).is_some()
+    }
+}
+
+impl Entry {
+    fn is_pending(&self) -> bool {
+        !matches!(self.state, Seen::Answered(_))
+    }
+
+    fn heap_bytes(&self) -> usize {
+        match &self.state {
+            Seen::Answered(answer) => heap_bytes(answer),
+            _ => 0,
+        }
+    }
+}
+
+fn heap_bytes(answer: &Answer) -> usize {
+    if answer.spilled() { answer.capacity() } else { 0 }
+}
