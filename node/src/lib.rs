@@ -1,5 +1,6 @@
 //! The Godwit node.
 
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod endpoint;

@@ -1,3 +1,20 @@
 //! The `godwit` command.
 
-fn main() {}
+use std::io::{ErrorKind, stderr, stdout};
+use std::process::ExitCode;
+
+use clap::Parser;
+use godwit::cli::{Cli, Command, Exit, completions};
+
+fn main() -> ExitCode {
+    let ended = match Cli::parse().command {
+        Command::Config { command } => command.run(&mut stdout(), &mut stderr()),
+        Command::Completions { shell } => completions(shell, &mut stdout()).map(|()| Exit::Ok),
+    };
+    match ended {
+        Ok(exit) => exit.into(),
+        // Whoever reads our output has seen enough, as `head` does.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Exit::Ok.into(),
+        Err(_) => Exit::Failed.into(),
+    }
+}
