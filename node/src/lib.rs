@@ -11,3 +11,4 @@ pub mod log;
 pub mod metrics;
 pub mod profile;
 pub mod store;
+pub mod telemetry;
