@@ -31,8 +31,12 @@ check: ## Formatting, clippy, documentation, licences
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --locked
-	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny check; \
+	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny check bans licenses sources; \
 	else echo "cargo-deny is not installed: licences not checked"; fi
+
+.PHONY: advisories
+advisories: ## Known vulnerabilities of what we depend on (needs cargo-deny and the network)
+	$(CARGO) deny check advisories
 
 .PHONY: bench
 bench: ## Measure the node against a bare UDP echo
