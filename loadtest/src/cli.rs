@@ -31,6 +31,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Register a fleet, put load on a server, and measure.
     Run(Box<RunArgs>),
+    /// Compare the journal of a run with the telemetry that a Godwit node wrote.
+    Check(CheckArgs),
     /// A bare UDP echo server: what the platform charges for a request that costs nothing.
     Echo(EchoArgs),
     /// Put load on an echo server and measure.
@@ -154,6 +156,26 @@ pub(crate) struct RunArgs {
     /// Seed of message ids
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
+}
+
+/// What to compare.
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// The journal of a run (repeatable)
+    #[arg(long, required = true, value_name = "FILE")]
+    pub(crate) journal: Vec<PathBuf>,
+    /// What the node's file sink wrote, oldest file first (repeatable)
+    #[arg(long, required = true, value_name = "FILE")]
+    pub(crate) output: Vec<PathBuf>,
+    /// Refuse also records that repeat an earlier one under the same ce_id
+    #[arg(long)]
+    pub(crate) no_duplicates: bool,
+    /// How many faults of each kind are listed
+    #[arg(long, default_value_t = 10)]
+    pub(crate) list: usize,
+    /// Write the result to this file as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
 }
 
 /// Where to echo.

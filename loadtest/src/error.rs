@@ -15,6 +15,8 @@ pub(crate) enum Error {
     Object(#[from] ObjectError),
     #[error("{flag} {}: {error}", path.display())]
     File { flag: &'static str, path: PathBuf, error: io::Error },
+    #[error("{flag} {}, line {line}: {reason}", path.display())]
+    Line { flag: &'static str, path: PathBuf, line: usize, reason: String },
     #[error("the UDP socket failed: {0}; is --port free, and --source an address of this host?")]
     Socket(io::Error),
     #[error("the echo server for --baseline could not be started: {0}")]
@@ -32,7 +34,7 @@ impl Error {
     /// 2 for what other flags would mend, 1 otherwise.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Address(_) | Self::Object(_) | Self::File { .. } => 2,
+            Self::Address(_) | Self::Object(_) | Self::File { .. } | Self::Line { .. } => 2,
             _ => 1,
         }
     }

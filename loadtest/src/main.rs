@@ -9,6 +9,7 @@
 
 mod address;
 mod batch;
+mod check;
 mod cli;
 mod clock;
 mod coap;
@@ -23,6 +24,7 @@ mod journal;
 mod measure;
 mod model;
 mod observation;
+mod output;
 mod path;
 mod process;
 mod progress;
@@ -45,6 +47,7 @@ use crate::cli::{Cli, Command};
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
+        Command::Check(args) => check::check(&args),
         Command::Echo(args) => echo::serve(&args),
         Command::EchoClient(args) => echo::client(&args),
     };
