@@ -11,6 +11,7 @@ use godwit_lwm2m::operation::*;
 use godwit_lwm2m::path::Path;
 use godwit_lwm2m::registration::{ObjectList, RootPath};
 use godwit_lwm2m::value::Value;
+use proptest::prelude::*;
 
 const LIMITS: Limits = Limits { bytes: 65536, entries: 8192, depth: 16 };
 const NOW: f64 = 1_700_000_000.0;
@@ -508,4 +509,44 @@ fn methods_are_those_of_the_transport_binding() {
     let composite = Operation::ReadComposite { paths: vec![path("/3")], format: None };
     let request = client.request(&composite, ContentFormat::SenmlCbor).unwrap();
     assert_eq!((request.method, request.uri_path.len()), (Method::Fetch, 0));
+}
+
+#[test]
+fn what_is_observed_can_be_cancelled_whatever_the_models_say() {
+    let client = Client::new();
+    let reboot = path("/3/0/4");
+    let cancel = Operation::CancelObservation { path: reboot, format: None };
+    assert!(client.request(&cancel, ContentFormat::Tlv).is_ok());
+    let observe = Operation::Observe { path: reboot, attributes: Attributes::default(), format: None };
+    assert!(client.request(&observe, ContentFormat::Tlv).is_err());
+}
+
+proptest! {
+    #[test]
+    fn any_answer_is_read_or_refused(
+        code in any::<u8>(),
+        format in proptest::option::of(prop_oneof![
+            Just(0u16), Just(40), Just(42), Just(60), Just(110), Just(112), Just(11542), Just(11543), Just(11544), any::<u16>()
+        ]),
+        location in proptest::collection::vec("[0-9a-z/]{0,6}", 0..4),
+        payload in proptest::collection::vec(any::<u8>(), 0..80),
+    ) {
+        let client = Client::new();
+        let response = Response {
+            content_format: format,
+            location_path: location,
+            ..Response::new(Code(code)).payload(payload)
+        };
+        let operations = [
+            read("/3303"),
+            Operation::Discover { path: path("/3"), depth: None },
+            Operation::Create { object: 3303, instance: None, values: vec![], format: None },
+            Operation::ReadComposite { paths: vec![path("/3")], format: None },
+        ];
+        for operation in operations {
+            let answer = client.response(&operation, &response);
+            let refused = matches!(answer, Ok(Answer::Refused { .. }));
+            prop_assert_eq!(refused, !response.code.is_success());
+        }
+    }
 }

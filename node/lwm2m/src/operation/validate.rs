@@ -15,12 +15,11 @@ impl Operation {
         match self {
             Self::Read { path, .. } | Self::Observe { path, .. } | Self::CancelObservation { path, .. } => {
                 self.level(path, 1..=4, "an object, instance, resource or resource instance")?;
-                permitted(models, path, Permission::Read)?;
                 if let Self::Observe { attributes, .. } = self {
                     attributes.validate(path)?;
                     fit(models, path, attributes.iter().map(|(name, _)| name))?;
                 }
-                Ok(())
+                self.readable(models, path)
             }
             Self::Discover { path, depth } => {
                 self.level(path, 1..=3, "an object, instance or resource")?;
@@ -59,7 +58,7 @@ impl Operation {
                 self.not_empty(paths.is_empty())?;
                 for path in paths {
                     self.level(path, 0..=4, "any level")?;
-                    permitted(models, path, Permission::Read)?;
+                    self.readable(models, path)?;
                     if let Self::ObserveComposite { attributes, .. } = self {
                         attributes.validate(path)?;
                     }
@@ -99,6 +98,14 @@ impl Operation {
             }
         }
         Ok(())
+    }
+
+    /// What is observed can always be cancelled, whatever the models say meanwhile.
+    fn readable(&self, models: &ModelSet, path: &Path) -> Result<(), OperationError> {
+        match self {
+            Self::CancelObservation { .. } | Self::CancelObservationComposite { .. } => Ok(()),
+            _ => permitted(models, path, Permission::Read),
+        }
     }
 
     fn level(
