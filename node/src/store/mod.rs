@@ -20,7 +20,9 @@
 //! calls, even before their futures are polled.
 
 pub mod document;
+pub mod embedded;
 pub mod error;
+mod header;
 pub mod page;
 pub mod pointer;
 pub mod record;

@@ -9,7 +9,7 @@ use crate::identity::RegistrationId;
 
 /// A key that leads to a device. The store makes and removes pointers along with what they come from: a
 /// registration, a NoSec address ([`Change::Address`](super::Change::Address)), a credential.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Pointer {
     /// The last part of a registration's location. Leads there for as long as the registration or its tombstone.
     Registration(RegistrationId),
