@@ -5,7 +5,6 @@ pub mod entry;
 pub mod format;
 pub mod link;
 pub mod model;
-pub mod operation;
 pub mod path;
 pub mod refusal;
 pub mod registration;

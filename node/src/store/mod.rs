@@ -19,6 +19,8 @@
 //! `fsync = "always"` and a replicated one promise more. Requests for one device take effect in the order of the
 //! calls, even before their futures are polled.
 
+#[cfg(test)]
+mod contract;
 pub mod document;
 pub mod embedded;
 pub mod error;

@@ -1,0 +1,451 @@
+//! Random requests against a model that keeps everything in plain maps.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::{prelude::*, test_runner::TestRunner};
+
+use super::*;
+use crate::store::{
+    APPLIED_FOR_MS, Change, Counts, DeviceFilter, DeviceRecord, Due, Expect, PageRequest, Pointer, Refused,
+};
+
+const DEVICES: [&str; 3] = ["one", "two", "three"];
+const OWNERS: [&str; 2] = ["a", "b"];
+
+#[derive(Debug, Clone)]
+enum Step {
+    Claim {
+        device: usize,
+        owner: usize,
+        create: bool,
+    },
+    /// A commit in the term that the device was last given to this owner, moved by `ahead`.
+    Commit {
+        device: usize,
+        owner: usize,
+        ahead: u64,
+        changes: Vec<Change>,
+    },
+    Provision {
+        device: usize,
+        identity: u8,
+        activate_by: u64,
+    },
+    Remove {
+        device: usize,
+        event: bool,
+    },
+    RemoveEvent {
+        device: usize,
+        id: u8,
+    },
+    Advance {
+        seconds: u64,
+    },
+    Reopen,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let device = || 0..DEVICES.len();
+    let owner = || 0..OWNERS.len();
+    let step = prop_oneof![
+        3 => (device(), owner(), any::<bool>())
+            .prop_map(|(device, owner, create)| Step::Claim { device, owner, create }),
+        8 => (device(), owner(), prop_oneof![9 => Just(0), 1 => 1..3_u64], prop::collection::vec(change(), 0..4))
+            .prop_map(|(device, owner, ahead, changes)| Step::Commit { device, owner, ahead, changes }),
+        2 => (device(), 0..3_u8, 0..200_u64)
+            .prop_map(|(device, identity, activate_by)| Step::Provision { device, identity, activate_by }),
+        1 => (device(), any::<bool>()).prop_map(|(device, event)| Step::Remove { device, event }),
+        1 => (device(), 0..3_u8).prop_map(|(device, id)| Step::RemoveEvent { device, id }),
+        1 => (1..200_u64).prop_map(|seconds| Step::Advance { seconds }),
+        1 => Just(Step::Reopen),
+    ];
+    prop::collection::vec(step, 1..60)
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let address = |n: u8| format!("127.0.0.{n}:5683").parse().ok();
+    prop_oneof![
+        (1..5_u8).prop_map(|n| Change::Registration(Box::new(registration("ep", n)))),
+        Just(Change::RemoveRegistration),
+        (1..5_u8, 0..300_000_u64).prop_map(|(n, ms)| Change::Applied(applied(n, START + ms))),
+        (0..4_u8, any::<bool>()).prop_map(|(n, composite)| {
+            Change::Observation(value::Observation { token: vec![n], composite, ..Default::default() })
+        }),
+        (0..4_u8).prop_map(|n| Change::RemoveObservation(vec![n])),
+        Just(Change::ClearObservations),
+        (0..3_u8, 0..9_u64, 0..200_u64).prop_map(|(n, order, due)| Change::Operation(Box::new(operation(
+            &n.to_string(),
+            order,
+            due
+        )))),
+        (0..3_u8).prop_map(|n| Change::RemoveOperation(n.to_string())),
+        (0..3_u8, 1..200_u64).prop_map(|(n, time)| Change::Event(event(&n.to_string(), time))),
+        (1..4_u8, any::<bool>()).prop_map(move |(n, by_address)| Change::Address {
+            peer: address(n),
+            local: None,
+            by_address
+        }),
+        prop_oneof![Just(None), (1..200_u64).prop_map(Some)].prop_map(Change::Deadline),
+        (0..9_u64).prop_map(|n| Change::Marks { write_mark: n, read_floor: n, read_window: n }),
+        Just(Change::Activated),
+        Just(Change::Passive),
+    ]
+}
+
+/// What is known of one device.
+#[derive(Debug, Clone, Default)]
+struct Known {
+    record: DeviceRecord,
+    removed: bool,
+    /// Since when there is nothing in it but the header.
+    bare_since: Option<u64>,
+}
+
+impl Known {
+    fn revive(&mut self) {
+        if std::mem::take(&mut self.removed) {
+            self.bare_since = None;
+        }
+    }
+}
+
+#[derive(Debug, Clone, Default)]
+struct Model {
+    devices: BTreeMap<DeviceId, Known>,
+    addresses: BTreeMap<Pointer, DeviceId>,
+    now: u64,
+}
+
+impl Model {
+    fn claim(
+        &mut self,
+        device: DeviceId,
+        owner: Owner,
+        create: bool,
+    ) -> Result<(u64, u32, bool), StoreError> {
+        if !create && self.load(device).is_none() {
+            return Err(StoreError::NoSuchDevice);
+        }
+        let now = self.now;
+        let known = self.devices.entry(device).or_default();
+        known.revive();
+        let header = &mut known.record.header;
+        let exact = header.owner.is_none() || header.passive;
+        header.owner = Some(owner);
+        header.passive = false;
+        header.term = now.max(header.term + 1);
+        header.claims += 1;
+        let answer = (header.term, header.claims, exact);
+        self.settle(device);
+        Ok(answer)
+    }
+
+    fn commit(&mut self, device: DeviceId, fence: &Fence, changes: &[Change]) -> Result<(), StoreError> {
+        let mut next = self.clone();
+        let known = next.devices.entry(device).or_default();
+        let header = &mut known.record.header;
+        let stored = header.owner.clone();
+        if header.term > fence.term || header.term == fence.term && stored.as_ref() != Some(&fence.owner) {
+            let owner = stored.unwrap_or(Owner { node: "".into(), boot: 0 });
+            return Err(Refused { term: header.term, owner }.into());
+        }
+        header.owner = Some(fence.owner.clone());
+        header.term = fence.term;
+        header.claims = header.claims.max(fence.claims);
+        header.passive = false;
+        known.revive();
+        let before = known.record.header.by_address.then_some(known.record.header.peer).flatten();
+        for change in changes {
+            apply(&mut known.record, change.clone());
+        }
+        let header = &known.record.header;
+        let after = header.by_address.then_some(header.peer).flatten();
+        next.readdress(device, before, after);
+        next.check_unique(device)?;
+        next.settle(device);
+        *self = next;
+        Ok(())
+    }
+
+    fn provision(&mut self, document: value::Device) -> Result<u64, StoreError> {
+        let mut next = self.clone();
+        let device = DeviceId::of(&document.endpoint);
+        let known = next.devices.entry(device).or_default();
+        let (found, created_at) =
+            known.record.document.as_ref().map_or((0, next.now), |old| (old.revision, old.created_at));
+        let revision = next.now.max(found + 1);
+        known.revive();
+        known.record.document =
+            Some(value::Device { revision, created_at, updated_at: next.now, ..document });
+        next.check_unique(device)?;
+        next.settle(device);
+        *self = next;
+        Ok(revision)
+    }
+
+    fn remove(&mut self, device: DeviceId, event: Option<value::StoredEvent>) -> Result<(), StoreError> {
+        let now = self.now;
+        let Some(known) = self.devices.get_mut(&device).filter(|known| !known.removed) else {
+            return Err(StoreError::NoSuchDevice);
+        };
+        let header = &known.record.header;
+        let before = header.by_address.then_some(header.peer).flatten();
+        let term = now.max(header.term + 1);
+        let mut record =
+            DeviceRecord { events: std::mem::take(&mut known.record.events), ..Default::default() };
+        record.header.term = term;
+        if let Some(event) = event {
+            apply(&mut record, Change::Event(event));
+        }
+        *known = Known { record, removed: true, bare_since: None };
+        self.readdress(device, before, None);
+        self.settle(device);
+        Ok(())
+    }
+
+    fn remove_event(&mut self, device: DeviceId, id: &str) {
+        if let Some(known) = self.devices.get_mut(&device) {
+            known.record.events.retain(|event| event.id != id);
+            self.settle(device);
+        }
+    }
+
+    fn readdress(
+        &mut self,
+        device: DeviceId,
+        before: Option<std::net::SocketAddr>,
+        after: Option<std::net::SocketAddr>,
+    ) {
+        if before == after {
+            return;
+        }
+        if let Some(before) = before.map(Pointer::Address)
+            && self.addresses.get(&before) == Some(&device)
+        {
+            self.addresses.remove(&before);
+        }
+        self.addresses.extend(after.map(|after| (Pointer::Address(after), device)));
+    }
+
+    /// Pointers that are one device's alone, by device.
+    fn unique(&self) -> BTreeSet<(Pointer, DeviceId)> {
+        let mut pointers = BTreeSet::new();
+        for (device, known) in &self.devices {
+            let record = &known.record;
+            let ids = [
+                record.registration.as_ref().map(|registration| &registration.id),
+                record.applied.as_ref().map(|applied| &applied.registration),
+            ];
+            let ids = ids.into_iter().flatten();
+            pointers
+                .extend(ids.map(|id| (Pointer::Registration(RegistrationId::parse(id).unwrap()), *device)));
+            let credential = record.document.as_ref().and_then(|document| document.credential.as_ref());
+            let identity = credential.map(|credential| credential.psk_identity.clone());
+            let identity = identity.filter(|identity| !identity.is_empty());
+            pointers.extend(identity.map(|identity| (Pointer::PskIdentity(identity), *device)));
+        }
+        pointers
+    }
+
+    fn check_unique(&self, device: DeviceId) -> Result<(), StoreError> {
+        let all = self.unique();
+        let mine = all.iter().filter(|(_, holder)| *holder == device);
+        for (pointer, _) in mine {
+            if let Some((_, other)) = all.iter().find(|(it, holder)| it == pointer && *holder != device) {
+                return Err(StoreError::Taken { pointer: pointer.clone(), device: *other });
+            }
+        }
+        Ok(())
+    }
+
+    fn settle(&mut self, device: DeviceId) {
+        let now = self.now;
+        let known = self.devices.get_mut(&device).unwrap();
+        let bare = is_bare(&known.record);
+        known.bare_since = bare.then(|| known.bare_since.unwrap_or(now));
+    }
+
+    fn advance(&mut self, ms: u64) {
+        self.now += ms;
+        let now = self.now;
+        self.devices.retain(|_, known| {
+            let record = &mut known.record;
+            if record.registration.is_none()
+                && record.applied.as_ref().is_some_and(|applied| applied.time + APPLIED_FOR_MS <= now)
+            {
+                record.applied = None;
+                return !is_bare(record);
+            }
+            known.bare_since.is_none_or(|since| since + APPLIED_FOR_MS > now)
+        });
+        let gone = |device: &DeviceId| !self.devices.contains_key(device);
+        self.addresses.retain(|_, device| !gone(device));
+    }
+
+    fn load(&self, device: DeviceId) -> Option<DeviceRecord> {
+        self.devices.get(&device).filter(|known| !known.removed).map(|known| known.record.clone())
+    }
+
+    fn due(&self) -> Vec<Due> {
+        let mut all = Vec::new();
+        for (device, known) in &self.devices {
+            let record = &known.record;
+            let mut times: Vec<u64> = record.events.iter().map(|event| event.time).collect();
+            times.extend(record.operations.iter().map(|operation| operation.due_at));
+            times.extend(record.registration.as_ref().and(record.header.deadline));
+            let document = record.document.as_ref().filter(|_| !record.header.activated);
+            times.extend(document.map(|document| document.activate_by));
+            all.extend(times.into_iter().filter(|at| *at != 0).min().map(|at| Due { at, device: *device }));
+        }
+        all.sort();
+        all
+    }
+}
+
+fn is_bare(record: &DeviceRecord) -> bool {
+    let nothing = (&record.document, &record.registration, &record.applied) == (&None, &None, &None);
+    nothing && record.operations.is_empty() && record.events.is_empty()
+}
+
+fn apply(record: &mut DeviceRecord, change: Change) {
+    match change {
+        Change::Registration(registration) => record.registration = Some(*registration),
+        Change::RemoveRegistration => {
+            record.registration = None;
+            record.observations.clear();
+        }
+        Change::Applied(applied) => record.applied = Some(applied),
+        Change::Observation(new) => match record.observations.iter_mut().find(|old| old.token == new.token) {
+            Some(old) => *old = new,
+            None => record.observations.push(new),
+        },
+        Change::RemoveObservation(token) => record.observations.retain(|old| old.token != token),
+        Change::ClearObservations => record.observations.clear(),
+        Change::Operation(new) => {
+            record.operations.retain(|old| old.id != new.id);
+            record.operations.push(*new);
+            record.operations.sort_by_key(|operation| (operation.order, operation.id.clone()));
+        }
+        Change::RemoveOperation(id) => record.operations.retain(|old| old.id != id),
+        Change::Event(new) => {
+            record.events.retain(|old| old.id != new.id);
+            record.events.push(new);
+            record.events.sort_by_key(|event| (event.time, event.id.clone()));
+        }
+        Change::Address { peer, local, by_address } => {
+            let header = &mut record.header;
+            (header.peer, header.local, header.by_address) = (peer, local, by_address);
+        }
+        Change::PathNode(node) => record.header.path_node = Some(node),
+        Change::Deadline(deadline) => record.header.deadline = deadline,
+        Change::Marks { write_mark, read_floor, read_window } => {
+            let header = &mut record.header;
+            (header.write_mark, header.read_floor, header.read_window) =
+                (write_mark, read_floor, read_window);
+        }
+        Change::Activated => record.header.activated = true,
+        Change::Passive => record.header.passive = true,
+    }
+}
+
+fn compare(subject: &dyn Subject, model: &Model) {
+    let store = subject.store();
+    for endpoint in DEVICES {
+        assert_eq!(wait(store.load(device(endpoint))), Ok(model.load(device(endpoint))), "{endpoint}");
+        let events = model.devices.get(&device(endpoint)).map(|known| known.record.events.clone());
+        assert_eq!(wait(store.events(device(endpoint))), Ok(events.unwrap_or_default()));
+    }
+    assert_eq!(wait(store.due(u64::MAX, None, 100)), Ok(model.due()));
+    let mut pointers: BTreeMap<Pointer, DeviceId> = model.unique().into_iter().collect();
+    pointers.extend(model.addresses.clone());
+    let ids = (1..5).map(|n| Pointer::Registration(registration_id(n)));
+    let identities = (1..3).map(|n| Pointer::PskIdentity(vec![n]));
+    let addresses = (1..4).map(|n| Pointer::Address(format!("127.0.0.{n}:5683").parse().unwrap()));
+    for pointer in ids.chain(identities).chain(addresses) {
+        assert_eq!(wait(store.resolve(pointer.clone())), Ok(pointers.get(&pointer).copied()), "{pointer:?}");
+    }
+    let live: Vec<DeviceRecord> =
+        DEVICES.iter().filter_map(|endpoint| model.load(device(endpoint))).collect();
+    let counts = Counts {
+        provisioned: live.iter().filter(|record| record.document.is_some()).count() as u64,
+        registered: live.iter().filter(|record| record.registration.is_some()).count() as u64,
+    };
+    assert_eq!(wait(store.counts()), Ok(counts));
+    let listed = wait(store.list(DeviceFilter::default(), PageRequest { token: None, limit: 100 })).unwrap();
+    assert_eq!(listed.items.len(), live.len());
+}
+
+fn run(subject: &mut dyn Subject, model: &mut Model, step: Step) {
+    let store = subject.store();
+    let name = |n: usize| device(DEVICES[n]);
+    match step {
+        Step::Claim { device, owner: by, create } => {
+            let claim = Claim { create, seen: None };
+            let claimed = wait(store.claim(name(device), &owner(OWNERS[by]), claim));
+            let expected = model.claim(name(device), owner(OWNERS[by]), create);
+            assert_eq!(claimed.clone().map(|it| (it.term, it.claims, it.exact)), expected);
+            if let Ok(claimed) = claimed {
+                assert_eq!(Some(claimed.record), model.load(name(device)));
+            }
+        }
+        Step::Commit { device, owner: by, ahead, changes } => {
+            let stored = model
+                .devices
+                .get(&name(device))
+                .map_or((START, 0), |known| (known.record.header.term, known.record.header.claims));
+            let fence = Fence { owner: owner(OWNERS[by]), term: stored.0 + ahead, claims: stored.1 };
+            let expected = model.commit(name(device), &fence, &changes);
+            assert_eq!(wait(store.commit(name(device), fence, changes)), expected);
+        }
+        Step::Provision { device, identity, activate_by } => {
+            let identity = if identity == 0 { Vec::new() } else { vec![identity] };
+            let credential = Some(value::Credential { psk_identity: identity, ..Default::default() });
+            let endpoint = DEVICES[device].to_owned();
+            let document = value::Device { endpoint, credential, activate_by, ..Default::default() };
+            let put = wait(store.put_device(document.clone(), Expect::Any));
+            assert_eq!(put.map(|document| document.revision), model.provision(document));
+        }
+        Step::Remove { device, event: with } => {
+            let event = with.then(|| event("0", 7));
+            let expected = model.remove(name(device), event.clone());
+            assert_eq!(wait(store.remove_device(name(device), Expect::Any, event)), expected);
+        }
+        Step::RemoveEvent { device, id } => {
+            wait(store.remove_event(name(device), id.to_string())).unwrap();
+            model.remove_event(name(device), &id.to_string());
+        }
+        Step::Advance { seconds } => {
+            subject.advance(seconds * 1_000);
+            model.advance(seconds * 1_000);
+        }
+        Step::Reopen => {
+            subject.reopen();
+            // Opening looks for tombstones anew.
+            subject.advance(1_000);
+            model.advance(1_000);
+        }
+    }
+}
+
+pub(super) fn a_store_does_what_a_simple_model_does(subject: &mut dyn Subject) {
+    let mut runner = TestRunner::new(ProptestConfig {
+        cases: subject.cases(),
+        failure_persistence: None,
+        ..Default::default()
+    });
+    let result = runner.run(&steps(), |steps| {
+        let mut subject = subject.fresh();
+        let mut model = Model { now: START, ..Default::default() };
+        for step in steps {
+            run(&mut *subject, &mut model, step);
+            compare(&*subject, &model);
+        }
+        subject.reopen();
+        compare(&*subject, &model);
+        Ok(())
+    });
+    if let Err(error) = result {
+        panic!("{error}");
+    }
+}
