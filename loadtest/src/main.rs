@@ -1,3 +1,59 @@
-//! The `godwit-load` command.
+//! The `godwit-load` command: simulates fleets of LwM2M devices, measures the server that serves them, and
+//! checks that what the server acknowledged came out.
+//!
+//! ```text
+//! schedule ──due──▶ fleet ──messages──▶ socket ──▶ server
+//!                   │  ▲                  │
+//!          journal ◀┘  └────datagrams─────┘          journal + output ──▶ check
+//! ```
 
-fn main() {}
+mod address;
+mod batch;
+mod check;
+mod cli;
+mod clock;
+mod coap;
+mod content;
+mod device;
+mod driver;
+mod echo;
+mod endpoint;
+mod error;
+mod fleet;
+mod journal;
+mod measure;
+mod model;
+mod observation;
+mod output;
+mod path;
+mod process;
+mod progress;
+mod random;
+mod replies;
+mod report;
+mod run;
+mod schedule;
+mod serve;
+mod socket;
+mod wheel;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Run(args) => run::run(&args),
+        Command::Check(args) => check::check(&args),
+        Command::Echo(args) => echo::serve(&args),
+        Command::EchoClient(args) => echo::client(&args),
+    };
+    result.unwrap_or_else(|error| {
+        // Where stderr is closed, the exit code still tells.
+        let _ = writeln!(std::io::stderr(), "godwit-load: {error}");
+        ExitCode::from(error.exit_code())
+    })
+}

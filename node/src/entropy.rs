@@ -1,6 +1,6 @@
 //! The only reader of the operating system's randomness.
 //!
-//! [`fill`] asks the kernel and is for keys. [`bytes`] and [`u64`] draw from a per-thread pool that one system call
+//! [`fill`] asks the kernel and is for keys. [`bytes()`] and [`u64()`] draw from a per-thread pool that one system call
 //! refills, about 20 ns instead of 300: for tokens, message ids and identifiers on the datagram path.
 
 use std::cell::RefCell;

@@ -12,3 +12,4 @@ pub mod log;
 pub mod metrics;
 pub mod profile;
 pub mod store;
+pub mod telemetry;

@@ -5,6 +5,7 @@ pub mod entry;
 pub mod format;
 pub mod link;
 pub mod model;
+pub mod operation;
 pub mod path;
 pub mod refusal;
 pub mod registration;

@@ -228,12 +228,17 @@ impl Profile {
     /// profile leaves open is the resource's name in the model, in camelCase; where no model knows it, the path.
     /// Costs two binary searches, and an allocation for a key that the profile leaves open.
     pub fn key_for<'a>(&'a self, path: Path, models: &ModelSet) -> Option<(Cow<'a, str>, Kind)> {
-        let mapping = self.mapped(path, models).or_else(|| self.mapped(path.truncate(3), models))?;
+        let mapping = self.mapping_for(path, models)?;
         let key = match &mapping.key {
             Some(key) => Cow::Borrowed(&**key),
             None => key_of(path, models),
         };
         Some((key, mapping.kind))
+    }
+
+    /// The mapping that counts for a value at this path: its own, else the resource's.
+    pub fn mapping_for(&self, path: Path, models: &ModelSet) -> Option<&Mapping> {
+        self.mapped(path, models).or_else(|| self.mapped(path.truncate(3), models))
     }
 
     /// The mapping of exactly this path. Where it is mapped for several versions of its object, the one for the

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, RwLock},
+    sync::{Arc, PoisonError, RwLock},
 };
 
 use super::{Profile, ProfileError, builtin};
@@ -58,7 +58,7 @@ impl ProfileRegistry {
 
     /// The profile, if it was loaded before: what a datagram's path may ask. Costs a read lock.
     pub fn cached(&self, name: &str) -> Option<Arc<Profile>> {
-        self.cache.read().unwrap_or_else(|poisoned| poisoned.into_inner()).get(name).cloned()
+        self.cache.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
     /// The profile, loaded if need be. A stored one goes before the built-in one of that name.
@@ -85,7 +85,7 @@ impl ProfileRegistry {
             )),
             None => builtin(name),
         };
-        let mut cache = self.cache.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);
         let old = cache.get(name).cloned();
         let new = match (&old, loaded) {
             // Two loads may end in the other order; a revision never counts down while a profile exists.

@@ -160,3 +160,63 @@ impl<'a> Pack<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value as Json;
+
+    use super::super::{senml_cbor, senml_json};
+    use super::*;
+
+    /// The vectors of RFC 8428 and 8790 have names that are no paths, and so end as an error of the
+    /// public decoder. What they resolve to is checked here, with all others.
+    #[test]
+    fn names_times_and_numbers_resolve_as_in_the_vectors() {
+        let file: Json = serde_json::from_str(include_str!("../../tests/vectors/senml.json")).unwrap();
+        let mut checked = 0;
+        for vector in file["vectors"].as_array().unwrap() {
+            let read: ReadRecords = match vector["format"].as_u64() {
+                Some(110 | 320) => senml_json::read,
+                Some(112 | 322) => senml_cbor::read,
+                _ => continue,
+            };
+            let Some(expected) = vector["resolved"].as_array().filter(|_| vector["expect"] == "ok") else {
+                continue;
+            };
+            let id = vector["id"].as_str().unwrap();
+            let payload = data_encoding::HEXLOWER.decode(vector["hex"].as_str().unwrap().as_bytes()).unwrap();
+            let asks = |resolved: &Json| {
+                !["number", "string", "boolean", "objlnk", "bytes"]
+                    .iter()
+                    .any(|kind| resolved.get(kind).is_some())
+            };
+            let mut expected = expected.iter();
+            let mut pack = Pack::new(Path::ROOT, true);
+            read(&payload, &Limits::default(), &mut |record, offset| {
+                if expected.clone().next().is_some_and(asks) {
+                    let resolved = expected.next().unwrap();
+                    let (name, ..) = pack.rebase(record, offset)?;
+                    assert_eq!(pack.names.join(name.as_deref()), resolved["name"], "{id}");
+                    checked += 1;
+                    return Ok(());
+                }
+                let Some(Resolved { name, time, value }) = pack.resolve(record, offset)? else {
+                    return Ok(());
+                };
+                let resolved = expected.next().expect("as many values as records");
+                assert_eq!(pack.names.join(name.as_deref()), resolved["name"], "{id}");
+                assert_eq!(time.unwrap_or_default(), resolved["time"].as_f64().unwrap_or_default(), "{id}");
+                if let (Field::Value(raw), Some(number)) = (value, resolved["number"].as_f64()) {
+                    // serde_json may miss the last digit of a double.
+                    let difference = raw.number().unwrap() - number;
+                    assert!(difference.abs() <= number.abs() * f64::EPSILON, "{id}: {raw:?} {number}");
+                }
+                checked += 1;
+                Ok(())
+            })
+            .unwrap_or_else(|e| panic!("{id}: {e}"));
+            assert_eq!(expected.next(), None, "{id}");
+        }
+        assert_eq!(checked, 427);
+    }
+}

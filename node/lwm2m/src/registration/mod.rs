@@ -57,7 +57,7 @@ impl Default for Policy {
 
 /// A client's registration as its Register, and the Updates since, made it.
 ///
-/// About 130 bytes and the endpoint name, besides [`objects`](Self::objects), which
+/// 120 bytes, the endpoint name and what it holds of texts, besides [`objects`](Self::objects), which
 /// [`ObjectLists`] shares between devices.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registration {

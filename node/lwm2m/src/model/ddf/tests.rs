@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 const OBJECT: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
@@ -127,4 +129,20 @@ fn size_depth_and_count_are_bounded() {
     assert!(matches!(refused(&"<a>".repeat(100)).fault, DdfFault::Limit { of: "levels", .. }));
     let many = format!("<LWM2M>{}</LWM2M>", "<a/>".repeat(100_000));
     assert!(matches!(refused(&many).fault, DdfFault::Limit { of: "elements", .. }));
+}
+
+proptest! {
+    #[test]
+    fn a_mangled_file_is_read_or_refused(
+        from in 0..OBJECT.len(),
+        len in 0..40usize,
+        patch in proptest::collection::vec(prop_oneof![any::<u8>(), proptest::sample::select(b"<>&;\"'/!-[]?=#x".to_vec())], 0..12),
+    ) {
+        let mut document = OBJECT.as_bytes().to_vec();
+        let to = (from + len).min(document.len());
+        document.splice(from..to, patch);
+        if let Err(error) = load_ddf(&document) {
+            prop_assert!(error.offset <= document.len() && error.line >= 1);
+        }
+    }
 }

@@ -1,0 +1,248 @@
+//! The command line.
+
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, ToSocketAddrs};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::endpoint::Template;
+use crate::schedule::{Rate, duration};
+
+/// Simulates fleets of LwM2M devices, measures the server that serves them, and checks that no acknowledged
+/// value is lost.
+#[derive(Debug, Parser)]
+#[command(
+    name = "godwit-load",
+    version,
+    after_help = "Examples:\n  \
+        godwit-load run --devices 10000 --register-rate 2000/s --notify-rate 5000/s --duration 60s \\\n    \
+        --journal journal.ndjson --server-pid $(pidof godwit)\n  \
+        godwit-load check --journal journal.ndjson --output godwit-output.ndjson\n  \
+        godwit-load demo"
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Register a fleet, put load on a server, and measure.
+    Run(Box<RunArgs>),
+    /// Compare the journal of a run with the telemetry that a Godwit node wrote.
+    Check(CheckArgs),
+    /// A bare UDP echo server: what the platform charges for a request that costs nothing.
+    Echo(EchoArgs),
+    /// Put load on an echo server and measure.
+    EchoClient(EchoClientArgs),
+}
+
+/// Where the server is and from where the devices speak.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct TargetArgs {
+    /// The server's CoAP address, host:port (IPv4; the port may be left out: 5683)
+    #[arg(long, default_value = "127.0.0.1:5683", value_parser = server)]
+    pub(crate) server: SocketAddrV4,
+    /// First source address of the devices [default: 127.16.0.0 for a server on loopback, else the host's own]
+    #[arg(long)]
+    pub(crate) source: Option<Ipv4Addr>,
+    /// How many source addresses there are from --source on, before devices share them by further ports
+    #[arg(long)]
+    pub(crate) addresses: Option<u32>,
+    /// Local UDP port (further sockets take the ports after it) [default: of the system's choice]
+    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    pub(crate) port: u16,
+}
+
+/// What the devices are.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct FleetArgs {
+    /// Number of devices
+    #[arg(long, short = 'n', default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
+    pub(crate) devices: u32,
+    /// Endpoint names: text with {} or {:08} where the device's number goes
+    #[arg(long, default_value = "load-{:08}")]
+    pub(crate) endpoint: Template,
+    /// The number of the first device
+    #[arg(long, default_value_t = 0)]
+    pub(crate) first: u64,
+    /// Registration lifetime in seconds
+    #[arg(long, default_value_t = 86_400)]
+    pub(crate) lifetime: u32,
+    /// LwM2M version to register with
+    #[arg(long, default_value = "1.1", value_parser = ["1.0", "1.1", "1.2"])]
+    pub(crate) lwm2m: String,
+    /// Binding to register with
+    #[arg(long, default_value = "U")]
+    pub(crate) binding: String,
+    /// Register in queue mode (Q); under 1.0 use --binding UQ
+    #[arg(long)]
+    pub(crate) queue: bool,
+    /// An object instance that each device advertises (repeatable)
+    #[arg(long = "object", default_values = ["</1/0>", "</3/0>", "</3303/0>"])]
+    pub(crate) objects: Vec<String>,
+}
+
+/// Retransmission, RFC 7252 §4.8.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct TimingArgs {
+    /// First retransmission after this, at least
+    #[arg(long, default_value = "2s", value_parser = duration)]
+    pub(crate) ack_timeout: Duration,
+    /// ... and after at most this many times it
+    #[arg(long, default_value_t = 1.5)]
+    pub(crate) ack_random_factor: f64,
+    /// Retransmissions before giving up
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(0..=10))]
+    pub(crate) max_retransmit: u8,
+    /// Pause before a device tries again to register
+    #[arg(long, default_value = "10s", value_parser = duration)]
+    pub(crate) retry: Duration,
+}
+
+/// A run: register, settle, load for a duration, drain, and perhaps de-register.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+    #[command(flatten)]
+    pub(crate) fleet: FleetArgs,
+    #[command(flatten)]
+    pub(crate) timing: TimingArgs,
+    /// Registrations per second, such as 2000/s
+    #[arg(long, default_value = "1000/s")]
+    pub(crate) register_rate: Rate,
+    /// Registration updates per second, over all devices in turn
+    #[arg(long, default_value = "0")]
+    pub(crate) update_rate: Rate,
+    /// Notifications per second, over all observed devices in turn
+    #[arg(long, default_value = "0")]
+    pub(crate) notify_rate: Rate,
+    /// Send notifications non-confirmable: none is acknowledged, so none is in the journal
+    #[arg(long)]
+    pub(crate) non_confirmable: bool,
+    /// How long updates and notifications go on; with neither, how long the fleet is idle
+    #[arg(long, default_value = "10s", value_parser = duration)]
+    pub(crate) duration: Duration,
+    /// Pause after the registrations, for the server to observe
+    #[arg(long, default_value = "2s", value_parser = duration)]
+    pub(crate) settle: Duration,
+    /// Start updates and notifications with the first registration instead of after the last
+    #[arg(long)]
+    pub(crate) overlap: bool,
+    /// How long to wait at the end for what is still open [default: as long as its retransmissions take]
+    #[arg(long, value_parser = duration)]
+    pub(crate) drain: Option<Duration>,
+    /// De-register every device at the end, at the register rate
+    #[arg(long)]
+    pub(crate) deregister: bool,
+    /// Write every acknowledged value and registration to this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) journal: Option<PathBuf>,
+    /// Process id of the server: reports its CPU time and memory
+    #[arg(long, value_name = "PID")]
+    pub(crate) server_pid: Option<u32>,
+    /// Before the run, measure a bare UDP echo at the same rate for 3 s, and report CPU as a ratio to it
+    #[arg(long, requires = "server_pid")]
+    pub(crate) baseline: bool,
+    /// Write the results to this file as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// No progress
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+    /// Seed of message ids
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+}
+
+/// What to compare.
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// The journal of a run (repeatable)
+    #[arg(long, required = true, value_name = "FILE")]
+    pub(crate) journal: Vec<PathBuf>,
+    /// What the node's file sink wrote, oldest file first (repeatable)
+    #[arg(long, required = true, value_name = "FILE")]
+    pub(crate) output: Vec<PathBuf>,
+    /// Refuse also records that repeat an earlier one under the same ce_id
+    #[arg(long)]
+    pub(crate) no_duplicates: bool,
+    /// How many faults of each kind are listed
+    #[arg(long, default_value_t = 10)]
+    pub(crate) list: usize,
+    /// Write the result to this file as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+}
+
+/// Where to echo.
+#[derive(Debug, Args)]
+pub(crate) struct EchoArgs {
+    /// Address to listen at; port 0 takes a free one, which is printed
+    #[arg(long, default_value = "127.0.0.1:5699")]
+    pub(crate) bind: SocketAddrV4,
+}
+
+/// Load for an echo server.
+#[derive(Debug, Args)]
+pub(crate) struct EchoClientArgs {
+    /// The echo server's address
+    #[arg(long, default_value = "127.0.0.1:5699", value_parser = server)]
+    pub(crate) server: SocketAddrV4,
+    /// Source addresses to send from
+    #[arg(long, short = 'n', default_value_t = 1000)]
+    pub(crate) devices: u32,
+    /// Datagrams per second
+    #[arg(long, default_value = "5000/s")]
+    pub(crate) rate: Rate,
+    /// How long
+    #[arg(long, default_value = "5s", value_parser = duration)]
+    pub(crate) duration: Duration,
+    /// Bytes per datagram
+    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u16).range(8..=1400))]
+    pub(crate) size: u16,
+    /// Process id of the echo server: reports its CPU time
+    #[arg(long, value_name = "PID")]
+    pub(crate) server_pid: Option<u32>,
+}
+
+/// Resolves `host`, `host:port` or `coap://host:port` to an IPv4 address.
+fn server(text: &str) -> Result<SocketAddrV4, String> {
+    let bare = text.strip_prefix("coap://").unwrap_or(text).trim_end_matches('/');
+    if text.starts_with("coaps://") {
+        return Err("is a DTLS address, and devices speak plain CoAP: use the server's coap:// port".into());
+    }
+    let full = if bare.contains(':') { bare.to_owned() } else { format!("{bare}:5683") };
+    let mut found =
+        full.to_socket_addrs().map_err(|error| format!("can't be resolved ({error}): use host:port"))?;
+    found
+        .find_map(|address| match address {
+            SocketAddr::V4(address) => Some(address),
+            SocketAddr::V6(_) => None,
+        })
+        .ok_or_else(|| "has no IPv4 address: the fleet's many source addresses are IPv4".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_server_is_read_with_and_without_port_and_scheme() {
+        let want: SocketAddrV4 = "127.0.0.1:5683".parse().unwrap();
+        for text in ["127.0.0.1", "127.0.0.1:5683", "coap://127.0.0.1:5683/"] {
+            assert_eq!(server(text), Ok(want));
+        }
+        assert!(server("coaps://127.0.0.1").unwrap_err().contains("coap://"));
+        assert!(server("[::1]:5683").unwrap_err().contains("IPv4"));
+    }
+}

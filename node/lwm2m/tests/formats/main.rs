@@ -1,0 +1,11 @@
+//! The content formats against vectors from elsewhere (`tests/vectors`), against themselves and
+//! against arbitrary bytes.
+
+mod hostile_input;
+mod lwm2m_cbor;
+mod oma_json;
+mod roundtrip;
+mod senml;
+mod single;
+mod support;
+mod tlv;

@@ -1,0 +1,130 @@
+//! Where records go: the acknowledgement of a device's message waits for it.
+
+use std::{io, sync::Arc, time::Duration};
+
+use super::{Record, Tail};
+
+/// Takes records. Called by every shard, from within its turn, so that nothing here may block on a device, a peer or
+/// another thread; a local write(2) is the most that it does.
+pub trait Sink: Send + Sync + 'static {
+    /// Takes the records of one effect, all or none. In the order of the calls of one thread they come out.
+    ///
+    /// After [`Publish::Pending`] the sink completes the ticket exactly once. A process that ends completes nothing.
+    fn publish(&self, records: &[Record], ticket: Ticket) -> Publish;
+
+    /// Whether what it has taken survives `kill -9`.
+    fn is_durable(&self) -> bool;
+
+    /// Waits until all that was taken is out, for a node that stops; blocks the caller. Says whether it is.
+    fn flush(&self, within: Duration) -> bool;
+}
+
+/// What became of a publish.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum Publish {
+    /// It is as safe as this sink makes it: acknowledge.
+    Durable,
+    /// The ticket will be completed.
+    Pending,
+    /// Nothing was taken: no acknowledgement, so that the device repeats.
+    Refused(SinkError),
+}
+
+/// Names the effect that waits for a publish. Plain data: a sink only hands it back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Ticket {
+    /// The shard to tell.
+    pub shard: u16,
+    /// The actor in that shard.
+    pub key: u32,
+    /// Which life of the actor, so that a completion for an earlier one is recognised.
+    pub activation: u32,
+    /// The effect in that actor.
+    pub effect: u32,
+}
+
+/// The end of a pending publish.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Completion {
+    /// Of the publish.
+    pub ticket: Ticket,
+    /// Durable, or why not: then nothing of it was kept.
+    pub result: Result<(), SinkError>,
+}
+
+/// Takes completions back to the shards.
+pub trait Completions: Send + Sync + 'static {
+    /// Tells a shard of publishes that ended. Called from the sink's thread with as many at once as ended together,
+    /// because waking a shard costs more than what is told.
+    fn complete(&self, shard: u16, completions: Vec<Completion>);
+}
+
+/// Why records were not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SinkError {
+    /// More waits than `sink.queue` allows.
+    #[error("{queued} bytes wait for the sink already, `sink.queue` is {limit}")]
+    QueueFull {
+        /// Bytes that wait.
+        queued: u64,
+        /// `sink.queue`.
+        limit: u64,
+    },
+    /// The file system has no room, or a quota or file size limit is reached.
+    #[error("no space left for telemetry ({0})")]
+    NoSpace(io::ErrorKind),
+    /// The file can't be written.
+    #[error("telemetry can't be written: {0}")]
+    Io(io::ErrorKind),
+    /// The sink has been closed.
+    #[error("the sink is closed")]
+    Closed,
+}
+
+impl From<&io::Error> for SinkError {
+    fn from(error: &io::Error) -> SinkError {
+        match error.kind() {
+            kind @ (io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+            | io::ErrorKind::FileTooLarge) => SinkError::NoSpace(kind),
+            kind => SinkError::Io(kind),
+        }
+    }
+}
+
+/// What endpoints publish to: the sink, and the tail that shows what it takes.
+#[derive(Clone)]
+pub struct Outlet {
+    sink: Arc<dyn Sink>,
+    tail: Tail,
+}
+
+impl Outlet {
+    /// An outlet to this sink.
+    pub fn new(sink: Arc<dyn Sink>) -> Outlet {
+        Outlet { sink, tail: Tail::default() }
+    }
+
+    /// See [`Sink::publish`]. What is not refused is shown to the tail at once, also while it is pending.
+    pub fn publish(&self, records: &[Record], ticket: Ticket) -> Publish {
+        if records.is_empty() {
+            return Publish::Durable;
+        }
+        let publish = self.sink.publish(records, ticket);
+        if !matches!(publish, Publish::Refused(_)) {
+            self.tail.show(records);
+        }
+        publish
+    }
+
+    /// The tail.
+    pub fn tail(&self) -> &Tail {
+        &self.tail
+    }
+
+    /// The sink.
+    pub fn sink(&self) -> &dyn Sink {
+        &*self.sink
+    }
+}
