@@ -31,8 +31,9 @@ impl Entry {
 pub struct Content {
     /// The values, in the order of the payload.
     pub entries: Vec<Entry>,
-    /// Object instances without resources and multiple resources without instances. TLV and LwM2M
-    /// CBOR carry any; the other formats only the path of the request, as an empty list.
+    /// Object instances without resources and multiple resources without instances. A payload that
+    /// holds nothing means the path of the request, if that is such a node; other paths only TLV and
+    /// LwM2M CBOR can carry.
     pub empty: Vec<Path>,
     /// Paths whose value is null: in a Write-Composite, to be removed; in an answer, without a value.
     /// SenML-ETCH and LwM2M CBOR only.

@@ -169,25 +169,40 @@ impl FromStr for Path {
     type Err = PathError;
 
     fn from_str(text: &str) -> Result<Path, PathError> {
-        let ids = match text {
-            "" => return Err(PathError::Empty),
-            "/" => return Ok(Path::ROOT),
-            _ => text.strip_prefix('/').unwrap_or(text),
+        let ids = match text.as_bytes() {
+            [] => return Err(PathError::Empty),
+            b"/" => return Ok(Path::ROOT),
+            [b'/', ids @ ..] | ids => ids,
         };
+        // One pass over the bytes: every name in a payload comes through here.
         let mut path = Path::ROOT;
-        for (segment, id) in ids.split('/').enumerate() {
-            path = path.child(parse_id(id, segment)?).ok_or(PathError::TooDeep)?;
+        let mut rest = ids;
+        for segment in 0.. {
+            let len = rest.iter().position(|b| *b == b'/').unwrap_or(rest.len());
+            let id = parse_id(&rest[..len], segment)?;
+            path = path.child(id).ok_or(PathError::TooDeep)?;
+            match rest.get(len + 1..) {
+                Some(next) => rest = next,
+                None => break,
+            }
         }
         Ok(path)
     }
 }
 
-fn parse_id(text: &str, segment: usize) -> Result<u16, PathError> {
-    match text.as_bytes() {
-        [] => Err(PathError::EmptySegment { segment }),
-        digits if !digits.iter().all(u8::is_ascii_digit) => Err(PathError::NotANumber { segment }),
-        [b'0', _, ..] => Err(PathError::LeadingZero { segment }),
-        _ => text.parse().map_err(|_| PathError::OutOfRange { segment }),
+fn parse_id(digits: &[u8], segment: usize) -> Result<u16, PathError> {
+    if digits.is_empty() {
+        return Err(PathError::EmptySegment { segment });
+    }
+    let id = digits.iter().try_fold(0u32, |id, digit| match digit {
+        // Saturated far above 65535, so that a long number cannot wrap around to a small one.
+        b'0'..=b'9' => Some(id.saturating_mul(10).saturating_add((digit - b'0').into())),
+        _ => None,
+    });
+    match (id, digits) {
+        (None, _) => Err(PathError::NotANumber { segment }),
+        (_, [b'0', _, ..]) => Err(PathError::LeadingZero { segment }),
+        (Some(id), _) => u16::try_from(id).map_err(|_| PathError::OutOfRange { segment }),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::collect::RELATIVE_BELOW;
-use super::{Body, ContentFormat, DecodeError, EncodeError};
+use super::{Body, ContentFormat, DecodeError, EncodeError, Reason};
 use crate::entry::Entry;
 use crate::path::{Path, PathError};
 
@@ -65,6 +65,15 @@ fn parse(name: &str) -> Result<Path, DecodeError> {
 /// Long enough to be seen as wrong.
 fn cut(name: &str) -> &str {
     &name[..name.floor_char_boundary(LONGEST)]
+}
+
+/// Base time and time, of which a missing one is 0; `None` if both are missing.
+pub(super) fn add_times(base: Option<f64>, time: Option<f64>) -> Result<Option<f64>, Reason> {
+    if base.is_none() && time.is_none() {
+        return Ok(None);
+    }
+    let sum = base.unwrap_or_default() + time.unwrap_or_default();
+    if sum.is_finite() { Ok(Some(sum)) } else { Err(Reason::Number) }
 }
 
 /// How a list of entries is named and timed when it is written.

@@ -7,7 +7,7 @@ use data_encoding::BASE64;
 
 use super::collect::Collector;
 use super::json::{Reader, Writer};
-use super::names::{Names, Shape};
+use super::names::{Names, Shape, add_times};
 use super::raw::{Raw, parse_link};
 use super::{Body, ContentFormat, DecodeContext, DecodeError, EncodeError, Reason, base64};
 use crate::entry::Content;
@@ -51,10 +51,7 @@ pub(super) fn decode(context: &DecodeContext<'_>, payload: &[u8]) -> Result<Cont
             }
             value => value,
         };
-        let time = match (base_time, time) {
-            (None, None) => None,
-            (base, time) => Some(base.unwrap_or_default() + time.unwrap_or_default()),
-        };
+        let time = add_times(base_time, time).map_err(|reason| reader.malformed(reason))?;
         collector.raw(path, time, value)
     })?;
     collector.finish()

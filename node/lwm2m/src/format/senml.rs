@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::collect::{Collector, check_entries};
-use super::names::Names;
+use super::names::{Names, add_times};
 use super::raw::Raw;
 use super::{DecodeContext, DecodeError, Limits, Reason};
 use crate::entry::Content;
@@ -102,13 +102,7 @@ impl<'a> Pack<'a> {
         let Some(value) = value else {
             return if name.is_none() && time.is_none() { Ok(None) } else { Err(malformed(Reason::Value)) };
         };
-        let time = match (self.base_time, time) {
-            (None, None) => None,
-            (base, time) => Some(base.unwrap_or_default() + time.unwrap_or_default()),
-        };
-        if time.is_some_and(|t| !t.is_finite()) {
-            return Err(malformed(Reason::Number));
-        }
+        let time = add_times(self.base_time, time).map_err(malformed)?;
         let value = match value {
             Field::Value(raw) => Field::Value(self.add_base_value(raw).ok_or(malformed(Reason::Number))?),
             Field::Null if !self.etch => return Err(malformed(Reason::Value)),
@@ -131,6 +125,7 @@ impl<'a> Pack<'a> {
         self.names.path(name.as_deref()).map(Some)
     }
 
+    /// Takes over the bases of a record and leaves its name, time and value.
     #[expect(clippy::type_complexity)]
     fn rebase(
         &mut self,

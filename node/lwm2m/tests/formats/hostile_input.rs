@@ -3,6 +3,7 @@
 use godwit_lwm2m::entry::{Content, Entry};
 use godwit_lwm2m::format::{
     ContentFormat, DecodeContext, DecodeError, Limit, Limits, NoTypes, Types, decode, decode_paths, encode,
+    encode_content,
 };
 use godwit_lwm2m::path::Path;
 use godwit_lwm2m::value::{Value, ValueType};
@@ -30,7 +31,9 @@ fn bounded(format: ContentFormat, base: Path, types: &dyn Types, limits: &Limits
     let _ = decode_paths(format, payload, limits).map(|paths| assert!(paths.len() <= limits.entries));
     let context = DecodeContext { base, types, now: NOW, limits };
     match decode(format, &context, payload) {
-        Ok(Content { entries, empty, nulls }) => {
+        Ok(content) => {
+            write_and_read_again(format, &context, &content);
+            let Content { entries, empty, nulls } = content;
             assert!(payload.len() <= limits.bytes);
             assert!(entries.len() + empty.len() + nulls.len() <= limits.entries);
             assert!(entries.iter().all(|e| e.path.starts_with(&base) && e.path.is_value()));
@@ -41,6 +44,28 @@ fn bounded(format: ContentFormat, base: Path, types: &dyn Types, limits: &Limits
         Err(DecodeError::Malformed { offset, .. }) => assert!(offset <= payload.len()),
         Err(_) => {}
     }
+}
+
+/// What was read can be written and read again, unless the form of the payload was the only one that
+/// could say it: a time long ago, a JSON document of infinities.
+fn write_and_read_again(format: ContentFormat, context: &DecodeContext<'_>, content: &Content) {
+    let Ok(payload) = encode_content(format, context.base, content, context.types) else {
+        let odd = |e: &Entry| e.time.is_some_and(|t| t < 268_435_456.0);
+        assert!(content.entries.iter().any(odd), "{format:?} cannot write {content:?}");
+        return;
+    };
+    // Shorter forms only, but for the base name that LwM2M JSON may leave out.
+    let unlimited = Limits { bytes: usize::MAX, entries: usize::MAX, depth: 16 };
+    let again = decode(format, &DecodeContext { limits: &unlimited, ..*context }, &payload).unwrap();
+    // By their text, because NaN is not itself.
+    let sorted = |content: &Content| {
+        let entries = content.entries.iter().map(|e| format!("{e:?}"));
+        let empty = content.empty.iter().chain(&content.nulls).map(|p| format!("{p}"));
+        let mut sorted: Vec<String> = entries.chain(empty).collect();
+        sorted.sort();
+        sorted
+    };
+    assert_eq!(sorted(&again), sorted(content), "{format:?}");
 }
 
 fn model() -> Model {

@@ -6,7 +6,7 @@ use godwit_lwm2m::path::{Path, UNASSIGNED};
 use godwit_lwm2m::value::{Value, ValueType};
 use serde_json::Value as Json;
 
-use super::support::{Model, Vectors, assert_entries, decided, decode, expects_ok, id, payload, same};
+use super::support::{Model, Vectors, assert_entries, decided, decode, expects_ok, id, payload};
 
 const TLV: ContentFormat = ContentFormat::Tlv;
 
@@ -105,7 +105,7 @@ fn every_vector_is_taken_or_refused_as_it_says() {
         let (Ok(content), Some(_)) = (decoded, vector.get("values")) else { continue };
         let (mut empty, mut values): (Vec<_>, Vec<_>) =
             expected(vector).into_iter().partition(|(_, value)| is_empty_node(value));
-        empty.sort();
+        empty.sort_by_key(|(path, _)| *path);
         values.sort_by_key(|(path, _)| *path);
         let mut entries = content.entries;
         entries.sort_by_key(|entry| entry.path);
@@ -117,16 +117,6 @@ fn every_vector_is_taken_or_refused_as_it_says() {
             let empty: Vec<Path> = empty.into_iter().map(|(path, _)| path).collect();
             assert_eq!(content.empty, empty, "{}", id(vector));
         }
-    }
-}
-
-trait Sorted {
-    fn sort(&mut self);
-}
-
-impl Sorted for Vec<(Path, &Json)> {
-    fn sort(&mut self) {
-        self.sort_by_key(|(path, _)| *path);
     }
 }
 
@@ -203,5 +193,4 @@ fn an_empty_create_has_no_bytes_and_times_cannot_be_written() {
     let path = Path::resource(3, 0, 9);
     let timed = [Entry::at(path, 1.7e9, Value::Integer(1))];
     assert_eq!(encode(TLV, path, &timed, &NoTypes), Err(EncodeError::Inexpressible { format: TLV, path }));
-    assert!(same(&Value::Integer(1), &Json::from(1)));
 }
