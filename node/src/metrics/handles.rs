@@ -2,10 +2,10 @@
 
 use metrics::{Counter, Gauge, Histogram};
 
-use super::definition::{Family, Label};
+use super::definition::Family;
 use super::labels::{
     Activation, Actor, Arrow, DropReason, Duplicate, Lookup, Notification, OperationKind, OperationOutcome,
-    Passivation, RecordOutcome, RegistrationChange, RegistrationState,
+    Passivation, RecordOutcome, RegistrationChange, RegistrationState, StoreCall,
 };
 use super::names;
 
@@ -123,16 +123,16 @@ impl Default for Sink {
     }
 }
 
-/// The metrics of a store: one histogram and one error counter per value of `C`, the store's own list of calls.
+/// The metrics of a store.
 #[derive(Debug)]
-pub struct Store<C> {
+pub struct Store {
     /// See [`names::STORE_CALL_SECONDS`].
-    pub seconds: Family<C, Histogram>,
+    pub seconds: Family<StoreCall, Histogram>,
     /// See [`names::STORE_ERRORS`].
-    pub errors: Family<C, Counter>,
+    pub errors: Family<StoreCall, Counter>,
 }
 
-impl<C: Label> Default for Store<C> {
+impl Default for Store {
     fn default() -> Self {
         Self {
             seconds: Family::new(|call| names::STORE_CALL_SECONDS.histogram(&[call])),

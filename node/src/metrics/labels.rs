@@ -195,3 +195,27 @@ label! {
         Failed = "failed",
     }
 }
+
+label! {
+    /// Call of the store.
+    StoreCall {
+        /// A device's record.
+        Load = "load",
+        /// Ownership of a device.
+        Claim = "claim",
+        /// Changes to a device under a fence.
+        Commit = "commit",
+        /// A pointer to a device.
+        Resolve = "resolve",
+        /// What expires next.
+        Due = "due",
+        /// Devices page by page, and their counts.
+        List = "list",
+        /// Creating, changing or removing a device.
+        Device = "device",
+        /// Events that were not given out yet.
+        Event = "event",
+        /// Profiles, models and other documents.
+        Document = "document",
+    }
+}
