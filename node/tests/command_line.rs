@@ -1,5 +1,7 @@
 //! The command line from outside: exit codes, and what goes to which stream.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::process::{Command, Output, Stdio};
 
 fn godwit(arguments: &[&str]) -> Command {

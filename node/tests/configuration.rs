@@ -1,5 +1,7 @@
 //! Where settings come from, which one wins, and what a faulty configuration reports.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;

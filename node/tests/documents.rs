@@ -1,5 +1,7 @@
 //! The documents that are generated from the code are current.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::fs;
 use std::path::PathBuf;
 
