@@ -216,3 +216,28 @@ pub fn operation(
     let id = RecordId { identity, label: "operation", ordinal: 0 };
     Record::new(origin, id, None, orders.take(), now, Data::Operation(operation))
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::telemetry::Event;
+
+    /// Some record.
+    pub(in crate::telemetry) fn record() -> Record {
+        let origin = Origin {
+            site: &Arc::new(Site::new("main", "node-1")),
+            device: DeviceId::of("urn:dev:1"),
+            endpoint: &"urn:dev:1".into(),
+            profile: &"demo".into(),
+            registration: RegistrationId::parse("0123456789Ab"),
+        };
+        let cause = Identity::of(&[b"cause"]);
+        crate::telemetry::event(&origin, Event::Awake, cause, 0, &mut Orders::new(7), 1_767_225_600_000)
+    }
+
+    #[test]
+    fn a_source_is_a_uri_whatever_the_clusters_name() {
+        assert_eq!(Site::new("eu-1", "n").source(), "/godwit/eu-1/devices/");
+        assert_eq!(Site::new("a b/é", "n").source(), "/godwit/a%20b%2F%C3%A9/devices/");
+    }
+}

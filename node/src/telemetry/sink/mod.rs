@@ -1,8 +1,36 @@
 //! Where records go: the acknowledgement of a device's message waits for it.
 
-use std::{io, sync::Arc, time::Duration};
+mod file;
+mod outcome;
+mod queue;
+mod segments;
+mod stdout;
+
+use std::{io, path::Path, sync::Arc, time::Duration};
+
+pub use file::FileSink;
+pub use stdout::StdoutSink;
 
 use super::{Record, Tail};
+use crate::config;
+
+/// Opens the sink that the configuration names. A relative folder is below `data_dir`.
+///
+/// # Errors
+/// Those of [`FileSink::open`] and [`StdoutSink::open`].
+pub fn open(
+    settings: &config::Sink,
+    data_dir: &Path,
+    completions: Arc<dyn Completions>,
+) -> io::Result<Arc<dyn Sink>> {
+    Ok(match settings.kind {
+        config::SinkKind::Stdout => Arc::new(StdoutSink::open(settings.queue)?),
+        config::SinkKind::File => {
+            let dir = data_dir.join(&settings.file.dir);
+            Arc::new(FileSink::open(&dir, &settings.file, settings.queue, completions)?)
+        }
+    })
+}
 
 /// Takes records. Called by every shard, from within its turn, so that nothing here may block on a device, a peer or
 /// another thread; a local write(2) is the most that it does.
