@@ -23,7 +23,8 @@ pub struct Config {
     /// How long a response may take after an empty acknowledgement, or after a non-confirmable request. Default 93 s
     /// (MAX_TRANSMIT_WAIT).
     pub response_timeout: Duration,
-    /// How long an unfinished body waits for its next block. Default 93 s.
+    /// How long an unfinished body waits for its next block. Default 247 s (EXCHANGE_LIFETIME): under heavy loss other
+    /// requests of the peer may come between two blocks.
     pub transfer_timeout: Duration,
     /// The largest block that is sent, asked for or agreed to. Default 1024 bytes.
     pub block_size: BlockSize,
@@ -33,6 +34,9 @@ pub struct Config {
     pub max_datagram: usize,
     /// The largest body taken in, in a request or a response. Default 64 KiB.
     pub body_limit: u64,
+    /// Bodies that may be on their way at once, each way, as the server. Default 1; a further one takes the place of the
+    /// oldest.
+    pub max_transfers: usize,
     /// De-duplication entries per peer; the oldest answered one makes room for a new one. Default 32. Up to this many
     /// requests and notifications may be pending at once, further ones are dropped and thus repeated by the peer.
     pub dedup_entries: usize,
@@ -52,11 +56,12 @@ impl Default for Config {
             max_latency: Duration::from_secs(100),
             ack_delay: Duration::from_secs(1),
             response_timeout: Duration::from_secs(93),
-            transfer_timeout: Duration::from_secs(93),
+            transfer_timeout: Duration::from_secs(247),
             block_size: BlockSize::MAX,
             max_payload: 1024,
             max_datagram: 4096,
             body_limit: 64 * 1024,
+            max_transfers: 1,
             dedup_entries: 32,
             dedup_bytes: 16 * 1024,
             max_exchanges: 16,

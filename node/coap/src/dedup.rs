@@ -17,6 +17,9 @@ pub(crate) struct Entry {
     /// Of the whole datagram: a device that restarts may use an id again for another message, which is no repetition.
     pub(crate) fingerprint: u32,
     pub(crate) expires: Instant,
+    /// Whether carrying this out again would do no harm: blocks and notifications, which come in numbers, must not drive
+    /// out the answers to requests.
+    pub(crate) harmless: bool,
     pub(crate) state: Seen,
 }
 
@@ -46,6 +49,9 @@ pub(crate) struct Pending {
     pub(crate) block2: Option<Block>,
 }
 
+/// How many harmless entries are kept at the cost of older answers.
+const HARMLESS_KEPT: usize = 8;
+
 /// The messages received from one peer within their lifetimes, oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct Dedup {
@@ -62,13 +68,16 @@ impl Dedup {
         })
     }
 
-    /// Remembers a message. The oldest that is not pending makes room; `false` if all are pending.
+    /// Remembers a message. An older one that is not pending makes room; `false` if all are pending.
     pub(crate) fn insert(&mut self, now: Instant, entry: Entry, limit: usize) -> bool {
         if self.entries.first().is_some_and(|oldest| oldest.expires <= now) {
             self.sweep(now);
         }
-        if self.entries.len() >= limit && !self.evict() {
-            return false;
+        if self.entries.len() >= limit {
+            match self.victim(|_| true) {
+                Some(victim) => self.remove(victim),
+                None => return false,
+            };
         }
         self.entries.push(entry);
         true
@@ -102,15 +111,10 @@ impl Dedup {
         self.stored += heap_bytes(&answer);
         self.entries[position].state = Seen::Answered(answer);
         // This entry may itself go if it alone is over the limit: then a repetition is a new request.
-        while self.stored > limit {
-            let oldest = self
-                .entries
-                .iter()
-                .position(|entry| matches!(&entry.state, Seen::Answered(answer) if heap_bytes(answer) > 0));
-            match oldest {
-                Some(oldest) => self.remove(oldest),
-                None => break,
-            };
+        while self.stored > limit
+            && let Some(victim) = self.victim(|entry| entry.heap_bytes() > 0)
+        {
+            self.remove(victim);
         }
     }
 
@@ -172,9 +176,15 @@ impl Dedup {
         self.entries.iter().filter(|entry| entry.is_pending()).count()
     }
 
-    fn evict(&mut self) -> bool {
-        let oldest = self.entries.iter().position(|entry| !entry.is_pending());
-        oldest.map(|oldest| self.remove(oldest)).is_some()
+    /// Which entry of those that qualify makes room: the oldest harmless one unless few are left, whose repetitions may
+    /// still be under way; else the oldest answered one.
+    fn victim(&self, qualifies: impl Fn(&Entry) -> bool) -> Option<usize> {
+        let candidates =
+            || self.entries.iter().enumerate().filter(|(_, entry)| !entry.is_pending() && qualifies(entry));
+        let mut harmless = candidates().filter(|(_, entry)| entry.harmless);
+        let oldest = harmless.next();
+        let many = harmless.nth(HARMLESS_KEPT - 1).is_some();
+        oldest.filter(|_| many).or_else(|| candidates().next()).map(|(position, _)| position)
     }
 }
 

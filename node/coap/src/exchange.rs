@@ -141,6 +141,16 @@ impl Ask {
         self.sending.as_ref().map_or(0, |sending| sending.offset)
     }
 
+    /// Whether the request's body takes more than one message.
+    pub(crate) fn uploads(&self) -> bool {
+        self.sending.is_some() && self.gathering.is_none()
+    }
+
+    /// Whether the rest of the response's body is being fetched.
+    pub(crate) fn gathers(&self) -> bool {
+        self.gathering.is_some()
+    }
+
     /// Whether this ends an observation, so that a notification under its token is not its response.
     pub(crate) fn cancels(&self) -> bool {
         self.request.observe == Some(1)

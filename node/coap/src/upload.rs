@@ -25,7 +25,7 @@ pub(crate) enum Taken {
 
 /// Takes the payload of `request`, or puts the whole body in its place when that is complete.
 pub(crate) fn take(
-    upload: &mut Option<Upload>,
+    uploads: &mut Vec<Upload>,
     now: Instant,
     config: &Config,
     limit: u64,
@@ -46,28 +46,33 @@ pub(crate) fn take(
     }
     let announced = blocks.size1.map_or(0, u64::from);
     if announced.max(block.offset().saturating_add(len as u64)) > limit {
-        upload.take_if(|upload| upload.key == key);
+        uploads.retain(|upload| upload.key != key);
         return too_large();
     }
     if block.number() == 0 {
         if !block.more() {
             return Taken::Whole(Some(block));
         }
-        // One body at a time per peer: a new one takes the place of an abandoned one.
-        *upload = Some(Upload { key, received: 0, sink: MemorySink::new(limit), expires: now });
+        // A new body takes the place of its own earlier attempt, or of the oldest one.
+        uploads.retain(|upload| upload.key != key);
+        if uploads.len() >= config.max_transfers.max(1) {
+            uploads.remove(0);
+        }
+        let expires = now + config.transfer_timeout;
+        uploads.push(Upload { key, received: 0, sink: MemorySink::new(limit), expires });
     }
-    let current = upload
-        .as_mut()
-        .filter(|upload| upload.key == key && upload.received == block.offset())
-        .filter(|upload| block.number() == 0 || now < upload.expires);
-    let Some(current) = current else {
+    let at = uploads
+        .iter()
+        .position(|upload| upload.key == key && upload.received == block.offset() && now < upload.expires);
+    let Some(at) = at else {
         return Taken::Refuse(Response::diagnostic(
             Code::REQUEST_ENTITY_INCOMPLETE,
             "blocks are missing before this one",
         ));
     };
+    let current = &mut uploads[at];
     if current.sink.write(block.offset(), &request.payload).is_err() {
-        *upload = None;
+        uploads.remove(at);
         return too_large();
     }
     if block.more() {
@@ -77,6 +82,6 @@ pub(crate) fn take(
         return Taken::Continue(agreed.unwrap_or(block));
     }
     request.payload = current.sink.take();
-    *upload = None;
+    uploads.remove(at);
     Taken::Whole(Some(block))
 }

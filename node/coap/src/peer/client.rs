@@ -103,20 +103,23 @@ impl Client {
     }
 
     /// Sends what may be sent: of the confirmable requests as many as NSTART allows, all else at once.
+    ///
+    /// Constrained servers keep one body each way. So one body goes up at a time, with small requests in between, and one
+    /// that comes down is fetched to its end before the next request goes.
     fn launch(&mut self, cx: &mut Context<'_>) {
         loop {
             let in_flight =
                 self.exchanges.iter().filter(|exchange| matches!(exchange.state, State::Sent(_))).count();
             let free = in_flight < usize::from(cx.config.nstart.max(1));
+            let uploading = self.exchanges.iter().any(Exchange::has_begun_upload);
             let next = self
                 .exchanges
                 .iter_mut()
-                .filter_map(|exchange| match exchange.state {
-                    State::Queued { turn } => Some((turn, exchange)),
-                    _ => None,
-                })
-                .filter(|(_, exchange)| {
-                    free || !exchange.confirmable || !matches!(exchange.role, Role::Ask(_))
+                .filter_map(|exchange| exchange.turn().map(|turn| (turn, exchange)))
+                .filter(|(_, exchange)| match &exchange.role {
+                    Role::Ask(_) if !free && exchange.confirmable => false,
+                    Role::Ask(ask) => !(uploading && ask.uploads() && exchange.first_sent.is_none()),
+                    Role::Separate | Role::Notify => true,
                 })
                 .min_by_key(|(turn, _)| *turn);
             let Some((_, exchange)) = next else { return };
@@ -299,6 +302,17 @@ impl Client {
 }
 
 impl Exchange {
+    /// The order of those that wait: bodies that come down first, then the others as they came.
+    fn turn(&self) -> Option<(bool, u32)> {
+        let State::Queued { turn } = self.state else { return None };
+        let gathers = matches!(&self.role, Role::Ask(ask) if ask.gathers());
+        Some((!gathers, turn))
+    }
+
+    fn has_begun_upload(&self) -> bool {
+        self.first_sent.is_some() && matches!(&self.role, Role::Ask(ask) if ask.uploads())
+    }
+
     fn send(&mut self, cx: &mut Context<'_>) {
         cx.own.ids.mark(cx.now, self.message_id);
         self.first_sent.get_or_insert(cx.now);

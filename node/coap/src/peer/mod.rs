@@ -14,7 +14,10 @@ mod server;
 
 use std::{sync::Arc, time::Instant};
 
-use self::{client::Client, server::Transfers};
+use self::{
+    client::Client,
+    server::{Origin, Transfers},
+};
 use crate::{
     BodySink, BodySource, Config, Event, ExchangeId, FailReason, Fate, Ignored, Malformed, Request,
     RequestId, RespondError, Response, SendError, Token,
@@ -139,10 +142,15 @@ impl Peer {
         if header.opens()
             && let Some(entry) = self.dedup.find(now, header.message_id, fingerprint)
         {
-            if let Seen::Answered(answer) = &entry.state
-                && !answer.is_empty()
-            {
-                push(&mut self.out.transmits, answer.to_vec());
+            match &entry.state {
+                Seen::Answered(answer) if !answer.is_empty() => {
+                    push(&mut self.out.transmits, answer.to_vec());
+                }
+                // Its acknowledgement has left and may be lost.
+                Seen::Request(pending) if entry.confirmable && pending.ack_at.is_none() => {
+                    push(&mut self.out.transmits, wire::empty(Kind::Ack, header.message_id).to_vec());
+                }
+                _ => {}
             }
             return Fate::Duplicate;
         }
@@ -360,8 +368,9 @@ impl Peer {
 
     /// A response in a message of its own.
     fn handle_response(&mut self, now: Instant, mut message: Message, fingerprint: u32) -> Fate {
-        let Header { kind, code, message_id, .. } = message.header;
-        let confirmable = kind == Kind::Con;
+        let code = message.header.code;
+        let origin = Origin::new(&message, fingerprint);
+        let Origin { confirmable, message_id, .. } = origin;
         let exchange = self.work.as_ref().and_then(|work| work.client.by_token(message.token));
         let (response, blocks) = match options::read_response(code, &mut message.packet) {
             Ok(read) => read,
@@ -384,11 +393,11 @@ impl Peer {
                 push(&mut self.out.transmits, answer.to_vec());
             }
             // With no room left the response is taken all the same: a repetition then looks like a late one.
-            self.remember_message(now, message_id, confirmable, fingerprint, Seen::Answered(answer));
+            self.remember(now, origin, Seen::Answered(answer));
             return self.with_client(now, |client, cx| client.respond(cx, at, response, blocks));
         }
         let state = if confirmable { Seen::Notification } else { Seen::Answered(Answer::new()) };
-        if !self.remember_message(now, message_id, confirmable, fingerprint, state) {
+        if !self.remember(now, origin, state) {
             return Fate::Ignored(Ignored::Overload);
         }
         let more = blocks.block2.is_some_and(|block| block.number() == 0 && block.more());

@@ -16,44 +16,59 @@ use crate::{
 /// Bodies of which only a part has passed.
 #[derive(Debug, Default)]
 pub(crate) struct Transfers {
-    pub(crate) upload: Option<Upload>,
-    pub(crate) download: Option<Download>,
+    pub(crate) uploads: Vec<Upload>,
+    pub(crate) downloads: Vec<Download>,
 }
 
 impl Transfers {
     pub(crate) fn is_idle(&self) -> bool {
-        self.upload.is_none() && self.download.is_none()
+        self.uploads.is_empty() && self.downloads.is_empty()
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let upload = self.upload.as_ref().map(|upload| upload.expires);
-        upload.into_iter().chain(self.download.as_ref().map(|download| download.expires)).min()
+        let uploads = self.uploads.iter().map(|upload| upload.expires);
+        uploads.chain(self.downloads.iter().map(|download| download.expires)).min()
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        self.upload.take_if(|upload| upload.expires <= now);
-        self.download.take_if(|download| download.expires <= now);
+        self.uploads.retain(|upload| now < upload.expires);
+        self.downloads.retain(|download| now < download.expires);
+    }
+
+    /// Keeps a body for its next blocks, in the place of its own earlier copy or of the oldest one.
+    fn keep(&mut self, download: Download, limit: usize) {
+        self.downloads.retain(|other| other.key != download.key);
+        if self.downloads.len() >= limit.max(1) {
+            self.downloads.remove(0);
+        }
+        self.downloads.push(download);
     }
 }
 
 /// What a message is answered to.
 #[derive(Debug, Clone, Copy)]
-struct Origin {
-    confirmable: bool,
-    message_id: u16,
-    token: Token,
-    fingerprint: u32,
+pub(super) struct Origin {
+    pub(super) confirmable: bool,
+    pub(super) message_id: u16,
+    pub(super) token: Token,
+    pub(super) fingerprint: u32,
+}
+
+impl Origin {
+    pub(super) fn new(message: &Message, fingerprint: u32) -> Self {
+        Self {
+            confirmable: message.header.kind == Kind::Con,
+            message_id: message.header.message_id,
+            token: message.token,
+            fingerprint,
+        }
+    }
 }
 
 impl Peer {
     /// Takes a request that was not seen before.
     pub(super) fn handle_request(&mut self, now: Instant, mut message: Message, fingerprint: u32) -> Fate {
-        let origin = Origin {
-            confirmable: message.header.kind == Kind::Con,
-            message_id: message.header.message_id,
-            token: message.token,
-            fingerprint,
-        };
+        let origin = Origin::new(&message, fingerprint);
         if self.dedup.pending() >= self.config.dedup_entries {
             return Fate::Ignored(Ignored::Overload);
         }
@@ -76,7 +91,7 @@ impl Peer {
             None
         } else {
             let transfers = &mut self.work.get_or_insert_default().transfers;
-            match upload::take(&mut transfers.upload, now, config, limit, key, &mut request, blocks) {
+            match upload::take(&mut transfers.uploads, now, config, limit, key, &mut request, blocks) {
                 Taken::Whole(block1) => block1,
                 Taken::Refuse(response) => return self.refuse(now, origin, response),
                 Taken::Continue(block) => {
@@ -89,10 +104,10 @@ impl Peer {
         };
         if let Some(wish) = blocks.block2.filter(|wish| wish.number() > 0 && blocks.block1.is_none()) {
             let transfers = &mut self.work.get_or_insert_default().transfers;
-            if let Some(download) = transfers.download.as_mut().filter(|download| download.key == key) {
-                let (part, last) = download.serve(now, &self.config, wish);
+            if let Some(at) = transfers.downloads.iter().position(|download| download.key == key) {
+                let (part, last) = transfers.downloads[at].serve(now, &self.config, wish);
                 if last {
-                    transfers.download = None;
+                    transfers.downloads.remove(at);
                 }
                 self.answer_at_once(now, origin, part);
                 return Fate::Block;
@@ -186,7 +201,7 @@ impl Peer {
         let limit = self.config.dedup_bytes;
         self.dedup.answer(position, answer, limit);
         if encodable && let Some(rest) = part.rest.take() {
-            self.work.get_or_insert_default().transfers.download = Some(rest);
+            self.work.get_or_insert_default().transfers.keep(rest, self.config.max_transfers);
         }
         if kind == Kind::Con {
             self.with_client(now, |client, cx| {
@@ -237,21 +252,12 @@ impl Peer {
         push(&mut self.out.transmits, datagram);
     }
 
-    fn remember(&mut self, now: Instant, origin: Origin, state: Seen) -> bool {
-        self.remember_message(now, origin.message_id, origin.confirmable, origin.fingerprint, state)
-    }
-
     /// Remembers a message for as long as its id stays taken.
-    pub(super) fn remember_message(
-        &mut self,
-        now: Instant,
-        message_id: u16,
-        confirmable: bool,
-        fingerprint: u32,
-        state: Seen,
-    ) -> bool {
+    pub(super) fn remember(&mut self, now: Instant, origin: Origin, state: Seen) -> bool {
+        let Origin { confirmable, message_id, fingerprint, .. } = origin;
+        let harmless = !matches!(state, Seen::Request(_));
         let lifetime = if confirmable { self.config.exchange_lifetime() } else { self.config.non_lifetime() };
-        let entry = Entry { message_id, confirmable, fingerprint, expires: now + lifetime, state };
+        let entry = Entry { message_id, confirmable, fingerprint, expires: now + lifetime, harmless, state };
         self.dedup.insert(now, entry, self.config.dedup_entries)
     }
 
