@@ -166,6 +166,14 @@ fn a_file_that_is_no_toml_names_its_lines() {
 }
 
 #[test]
+fn an_empty_section_is_fine_where_there_is_one() {
+    let file = Scratch::new("empty.toml", "[server]\n[admin.tls]\n[servr]\n");
+    let found = faults(&Inputs { file: Some(file.0.clone()), ..Inputs::default() });
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(found[0].starts_with(&format!("servr ({}:3): no such setting", file.0.display())), "{found:?}");
+}
+
+#[test]
 fn a_missing_file_is_a_fault() {
     let found = faults(&Inputs { file: Some("/nonexistent/godwit.toml".into()), ..Inputs::default() });
     assert_eq!(found.len(), 1);

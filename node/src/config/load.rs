@@ -99,7 +99,8 @@ fn accept(sections: &[Section], tree: &Table, entry: &Entry) -> Result<Table, Pr
     let known = || sections.iter().flat_map(|section| &section.keys);
     let Some(key) = known().find(|key| key.path == entry.key) else {
         if sections.iter().any(|section| section.path == entry.key) {
-            return Err(Problem::Section);
+            let empty = entry.readings.iter().any(Value::is_table);
+            return if empty { Ok(tree.clone()) } else { Err(Problem::Section) };
         }
         return Err(Problem::UnknownKey {
             nearest: nearest(&entry.key, known().map(|key| key.path.as_str())),

@@ -134,7 +134,7 @@ fn document(text: &str, source: impl Fn(Option<usize>) -> Source) -> (Vec<Entry>
     (entries, faults)
 }
 
-/// Calls `leaf` with the path, offset and value of everything that is not a table; an empty table has no leaves.
+/// Calls `leaf` with the path, offset and value of everything that is not a table, and of empty tables.
 fn flatten(table: &DeTable<'_>, prefix: &str, leaf: &mut impl FnMut(String, usize, Value)) {
     for (name, value) in table {
         let key = if prefix.is_empty() {
@@ -143,7 +143,7 @@ fn flatten(table: &DeTable<'_>, prefix: &str, leaf: &mut impl FnMut(String, usiz
             format!("{prefix}.{}", name.get_ref())
         };
         match value.get_ref() {
-            DeValue::Table(inner) => flatten(inner, &key, leaf),
+            DeValue::Table(inner) if !inner.is_empty() => flatten(inner, &key, leaf),
             other => {
                 if let Some(plain) = plain(other) {
                     leaf(key, name.span().start, plain);
