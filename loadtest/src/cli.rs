@@ -33,6 +33,10 @@ pub(crate) enum Command {
     Run(Box<RunArgs>),
     /// Compare the journal of a run with the telemetry that a Godwit node wrote.
     Check(CheckArgs),
+    /// Ten devices with living values, until interrupted.
+    Demo(DemoArgs),
+    /// Send random and mutated CoAP datagrams while good devices must go on being served.
+    Fuzz(FuzzArgs),
     /// A bare UDP echo server: what the platform charges for a request that costs nothing.
     Echo(EchoArgs),
     /// Put load on an echo server and measure.
@@ -176,6 +180,57 @@ pub(crate) struct CheckArgs {
     /// Write the result to this file as JSON
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+}
+
+/// A fleet to look at.
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+    /// Number of devices
+    #[arg(long, short = 'n', default_value_t = 10)]
+    pub(crate) devices: u32,
+    /// Endpoint names: text with {} or {:02} where the device's number goes
+    #[arg(long, default_value = "demo-{:02}")]
+    pub(crate) endpoint: Template,
+    /// How often each device sends a value
+    #[arg(long, default_value = "4s", value_parser = duration)]
+    pub(crate) every: Duration,
+    /// Registration lifetime in seconds; devices update after half of it
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(4..))]
+    pub(crate) lifetime: u32,
+    /// No progress
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+}
+
+/// What to throw at a server.
+#[derive(Debug, Args)]
+pub(crate) struct FuzzArgs {
+    /// The server's CoAP address, host:port
+    #[arg(long, default_value = "127.0.0.1:5683", value_parser = server)]
+    pub(crate) target: SocketAddrV4,
+    /// Datagrams to send
+    #[arg(long, default_value_t = 1_000_000)]
+    pub(crate) count: u64,
+    /// Seed; the same seed makes the same datagrams
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Datagrams per second
+    #[arg(long, default_value = "20000/s")]
+    pub(crate) rate: Rate,
+    /// Good devices that register, update and notify meanwhile
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) good: u32,
+    /// Process id of the server: reports its memory before and after
+    #[arg(long, value_name = "PID")]
+    pub(crate) server_pid: Option<u32>,
+    /// Write the results to this file as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// No progress
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
 }
 
 /// Where to echo.

@@ -14,40 +14,42 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::time::TimeSpec;
 
 use crate::clock::{Clock, Micros};
-use crate::measure::Action;
 use crate::schedule::{Round, Schedule};
 use crate::socket::{Inbox, Plain};
 
-/// How long what is due may wait for more of its kind; also how long what arrived stays unread.
+/// How long what is due may wait for more of its kind.
 const TICK: Micros = 250;
 
 /// Beyond this the sockets wake the loop, below it the clock does.
-const DOZE: Micros = 5_000;
+const DOZE: Micros = 2 * TICK;
 
 /// Batches that one socket gets before the next has its turn.
 const BATCHES: usize = 8;
 
 /// Who lives at the addresses of a transport.
 pub(crate) trait Population {
+    /// What can be due at a rate.
+    type Action: Copy;
+
     /// A datagram of the server for `device`.
     fn handle(&mut self, arrived: Micros, now: Micros, device: u32, datagram: &[u8], out: &mut Plain);
     /// Deadlines up to `now` have passed.
     fn expire(&mut self, now: Micros, out: &mut Plain);
     /// When [`Population::expire`] wants to be called next.
     fn next_deadline(&self) -> Micros;
-    /// The `turn`th action of a kind is due; `device` is whose turn it is.
-    fn fire(&mut self, action: Action, device: u32, due: Micros, now: Micros, out: &mut Plain);
+    /// An action is due; `device` is whose turn it is.
+    fn fire(&mut self, action: Self::Action, device: u32, due: Micros, now: Micros, out: &mut Plain);
 }
 
 /// An action at a rate, over all devices in turn.
-pub(crate) struct Load {
-    action: Action,
+pub(crate) struct Load<A> {
+    action: A,
     schedule: Schedule,
     round: Round,
 }
 
-impl Load {
-    pub(crate) fn new(action: Action, schedule: Schedule, devices: u32) -> Self {
+impl<A> Load<A> {
+    pub(crate) fn new(action: A, schedule: Schedule, devices: u32) -> Self {
         Self { action, schedule, round: Round::new(devices) }
     }
 
@@ -90,10 +92,10 @@ impl Driver {
     }
 
     /// One turn; afterwards the loop has slept, until `until` at the longest.
-    pub(crate) fn turn(
+    pub(crate) fn turn<P: Population>(
         &mut self,
-        population: &mut impl Population,
-        loads: &mut [Load],
+        population: &mut P,
+        loads: &mut [Load<P::Action>],
         until: Micros,
     ) -> io::Result<()> {
         self.receive(population)?;

@@ -17,7 +17,7 @@ use crate::cli::{EchoArgs, EchoClientArgs};
 use crate::clock::{Clock, Micros, SECOND, micros};
 use crate::driver::{Driver, Load, Population};
 use crate::error::Error;
-use crate::measure::{Action, LatencyReport};
+use crate::measure::LatencyReport;
 use crate::process;
 use crate::report::line;
 use crate::schedule::{Rate, Schedule};
@@ -122,7 +122,7 @@ fn measure(
     let begin = clock.now();
     let end = begin + micros(duration);
     let events = (rate.0 * duration.as_secs_f64()) as u64;
-    let mut loads = [Load::new(Action::Update, Schedule::new(begin, rate, Some(events)), devices)];
+    let mut loads = [Load::new((), Schedule::new(begin, rate, Some(events)), devices)];
     while clock.now() < end && !driver.interrupted() {
         driver.turn(&mut echoes, &mut loads, end).map_err(Error::Socket)?;
     }
@@ -159,6 +159,8 @@ impl Echoes {
 }
 
 impl Population for Echoes {
+    type Action = ();
+
     fn handle(&mut self, arrived: Micros, _: Micros, _: u32, datagram: &[u8], _: &mut Plain) {
         if let Some((due, _)) = datagram.split_first_chunk() {
             self.answered += 1;
@@ -172,7 +174,7 @@ impl Population for Echoes {
         Micros::MAX
     }
 
-    fn fire(&mut self, _: Action, device: u32, due: Micros, _: Micros, out: &mut Plain) {
+    fn fire(&mut self, (): (), device: u32, due: Micros, _: Micros, out: &mut Plain) {
         self.message[..8].copy_from_slice(&due.to_be_bytes());
         self.sent += 1;
         out.send(device, &self.message);

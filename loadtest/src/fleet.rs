@@ -30,6 +30,12 @@ pub(crate) struct Timing {
     pub(crate) retry: Micros,
 }
 
+impl Default for Timing {
+    fn default() -> Self {
+        Self { ack_timeout: 2 * SECOND, random_factor: 1.5, max_retransmit: 4, retry: 10 * SECOND }
+    }
+}
+
 impl Timing {
     /// How long an answer may take after the last transmission could have left: MAX_TRANSMIT_WAIT.
     pub(crate) fn max_transmit_wait(&self) -> Micros {
@@ -673,12 +679,7 @@ mod tests {
                 queue: false,
                 confirmable,
                 model: Model::new(&objects, Values::Counter).unwrap(),
-                timing: Timing {
-                    ack_timeout: 2 * SECOND,
-                    random_factor: 1.5,
-                    max_retransmit: 4,
-                    retry: 10 * SECOND,
-                },
+                timing: Timing::default(),
             };
             let fleet = Fleet::new(make, devices, 1, None, Clock::start());
             Self { fleet, wire: Wire::default(), now: 0 }

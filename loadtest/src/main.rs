@@ -14,15 +14,18 @@ mod cli;
 mod clock;
 mod coap;
 mod content;
+mod demo;
 mod device;
 mod driver;
 mod echo;
 mod endpoint;
 mod error;
 mod fleet;
+mod fuzz;
 mod journal;
 mod measure;
 mod model;
+mod mutate;
 mod observation;
 mod output;
 mod path;
@@ -48,6 +51,8 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::check(&args),
+        Command::Demo(args) => demo::demo(&args),
+        Command::Fuzz(args) => fuzz::fuzz(&args),
         Command::Echo(args) => echo::serve(&args),
         Command::EchoClient(args) => echo::client(&args),
     };

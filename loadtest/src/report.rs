@@ -69,6 +69,22 @@ impl Phase {
     }
 }
 
+/// How the fleet stood under load, before any device left.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Loaded {
+    registered: u32,
+    refused: u32,
+    observed_devices: u32,
+    observations: usize,
+}
+
+impl Loaded {
+    pub(crate) fn new(fleet: &Fleet) -> Self {
+        let (observed_devices, observations) = fleet.observed();
+        Self { registered: fleet.registered(), refused: fleet.refused(), observed_devices, observations }
+    }
+}
+
 /// A whole run.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Report {
@@ -100,6 +116,7 @@ impl Report {
         args: &RunArgs,
         fleet: &Fleet,
         driver: &Driver,
+        loaded: Loaded,
         phases: Vec<Phase>,
         echo: Option<EchoReport>,
     ) -> Self {
@@ -127,16 +144,16 @@ impl Report {
         let growth = |name| Some(cost(name)?.resident_growth);
         let server_bytes_per_device = growth("register")
             .zip(growth("settle"))
-            .filter(|_| fleet.registered() > 0)
-            .map(|(register, settle)| (register + settle) as f64 / f64::from(fleet.registered()));
+            .filter(|_| loaded.registered > 0)
+            .map(|(register, settle)| (register + settle) as f64 / f64::from(loaded.registered));
         let per_request = cost("load").and_then(|cost| cost.cpu_per_request_us);
         let per_echo = echo.and_then(|echo| echo.cpu_per_request_us);
-        let (observed_devices, observations) = fleet.observed();
+        let Loaded { registered, refused, observed_devices, observations } = loaded;
         Self {
             server: args.target.server.to_string(),
             devices: args.fleet.devices,
-            registered: fleet.registered(),
-            refused: fleet.refused(),
+            registered,
+            refused,
             observed_devices,
             observations,
             registered_again: fleet.measure.registered_again,
@@ -280,10 +297,10 @@ impl Report {
         }
         for row in self.actions.iter().filter(|row| row.late > 0) {
             remark(format!(
-                "note: {} of {} {}s left more than 1 ms late (at worst {:.1} ms): the generator was too slow",
-                row.late,
-                row.due,
+                "note: {}: {} of {} left more than 1 ms late (at worst {:.1} ms), for want of CPU for the generator",
                 row.action,
+                row.late,
+                row.sent,
                 row.worst_lateness_us as f64 / 1000.0
             ));
         }

@@ -15,7 +15,7 @@ use crate::measure::Action;
 use crate::model::{Model, Values};
 use crate::process::{self, Usage};
 use crate::progress::Progress;
-use crate::report::{Phase, Report};
+use crate::report::{Loaded, Phase, Report};
 use crate::schedule::{Rate, Schedule};
 use crate::socket::{Plain, Route};
 
@@ -23,6 +23,8 @@ use crate::socket::{Plain, Route};
 const GLANCE: Micros = SECOND / 5;
 
 impl Population for Fleet {
+    type Action = Action;
+
     fn handle(&mut self, arrived: Micros, now: Micros, device: u32, datagram: &[u8], out: &mut Plain) {
         Fleet::handle(self, arrived, now, device, datagram, out);
     }
@@ -77,10 +79,17 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Error> {
     let clock = Clock::start();
     let fleet = Fleet::new(make(args, Values::Counter)?, devices, args.seed, journal.transpose()?, clock);
     let driver = Driver::new(transport, clock).map_err(Error::Socket)?;
-    let mut run = Run { args, fleet, driver, progress: Progress::new(args.quiet), phases: Vec::new() };
+    let mut run = Run {
+        args,
+        fleet,
+        driver,
+        progress: Progress::new(args.quiet),
+        phases: Vec::new(),
+        loaded: Loaded::default(),
+    };
     run.play()?;
     run.progress.finish();
-    let report = Report::new(args, &run.fleet, &run.driver, run.phases, baseline);
+    let report = Report::new(args, &run.fleet, &run.driver, run.loaded, run.phases, baseline);
     report.print().map_err(Error::Print)?;
     if let Some(path) = &args.json {
         report.write(path).map_err(|error| Error::File { flag: "--json", path: path.clone(), error })?;
@@ -94,6 +103,7 @@ struct Run<'a> {
     driver: Driver,
     progress: Progress,
     phases: Vec<Phase>,
+    loaded: Loaded,
 }
 
 impl Run<'_> {
@@ -129,11 +139,11 @@ impl Run<'_> {
         self.journal()
     }
 
-    fn load(&self, action: Action, rate: Rate, end: Option<u64>) -> Load {
+    fn load(&self, action: Action, rate: Rate, end: Option<u64>) -> Load<Action> {
         Load::new(action, Schedule::new(self.driver.clock.now(), rate, end), self.args.fleet.devices)
     }
 
-    fn steady_loads(&self) -> Vec<Load> {
+    fn steady_loads(&self) -> Vec<Load<Action>> {
         vec![
             self.load(Action::Update, self.args.update_rate, None),
             self.load(Action::Notify, self.args.notify_rate, None),
@@ -149,9 +159,9 @@ impl Run<'_> {
     fn phase(
         &mut self,
         name: &'static str,
-        loads: &mut [Load],
+        loads: &mut [Load<Action>],
         length: Option<Micros>,
-        done: impl Fn(&Fleet, &[Load]) -> (bool, u64),
+        done: impl Fn(&Fleet, &[Load<Action>]) -> (bool, u64),
     ) -> Result<(), Error> {
         if self.driver.interrupted() && name != "deregister" {
             return Ok(());
@@ -178,6 +188,9 @@ impl Run<'_> {
         let now = self.driver.clock.now();
         let completed = self.fleet.measure.completed() - before.2;
         let own = process::usage(std::process::id());
+        if name != "deregister" {
+            self.loaded = Loaded::new(&self.fleet);
+        }
         self.phases.push(Phase::new(
             name,
             now - begin,
