@@ -15,6 +15,8 @@ use super::{Secret, size, span};
 pub struct Store {
     /// Kind of store. `embedded` keeps everything in the data directory; `memory` forgets at exit, for tests.
     pub kind: StoreKind,
+    /// `none` survives a killed process; `group` also survives power loss, at one fsync per batch of commits.
+    pub fsync: Fsync,
     /// Key that seals secrets at rest: 32 bytes in 64 hexadecimal digits. Unset: the embedded store makes one in
     /// the data directory, `secrets/store.key`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -27,7 +29,7 @@ pub struct Store {
 
 impl Default for Store {
     fn default() -> Self {
-        Self { kind: StoreKind::Embedded, seal_key: None, seal_key_file: None }
+        Self { kind: StoreKind::Embedded, fsync: Fsync::Group, seal_key: None, seal_key_file: None }
     }
 }
 
@@ -110,7 +112,7 @@ impl Default for FileSink {
     }
 }
 
-/// When the file sink syncs.
+/// When files are synced to the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
