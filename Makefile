@@ -40,7 +40,7 @@ advisories: ## Known vulnerabilities of what we depend on (needs cargo-deny and 
 
 .PHONY: bench
 bench: ## Measure the node against a bare UDP echo
-	$(CARGO) bench --workspace --locked
+	@tools/bench
 
 .PHONY: fuzz-smoke
 fuzz-smoke: ## Run each fuzz target for a few seconds (needs cargo-fuzz)
