@@ -34,6 +34,8 @@ fn typed(text: &str, expected: ValueType) -> Option<Raw<'_>> {
             _ => return None,
         },
         ValueType::Opaque => Raw::Bytes(base64(text)?.into()),
+        // Not by way of an integer, which has no −0.
+        ValueType::Float => Raw::Float(decimal(text)?),
         _ => match text.parse::<i128>() {
             Ok(number) => Raw::Integer(number),
             Err(_) => Raw::Float(decimal(text)?),
@@ -114,6 +116,7 @@ mod tests {
         assert_eq!(typed("5.0", ValueType::Integer), Some(Raw::Float(5.0)));
         assert_eq!(typed("-2.5e3", ValueType::Float), Some(Raw::Float(-2500.0)));
         assert_eq!(typed("AQI=", ValueType::Opaque), Some(Raw::Bytes(vec![1, 2].into())));
+        assert_eq!(typed("-0", ValueType::Float).map(|raw| format!("{raw:?}")), Some("Float(-0.0)".into()));
         for text in ["", " 5", "5 ", "0x5", "inf", "NaN", "-infinity", "1e999", "five"] {
             assert_eq!(typed(text, ValueType::Float), None, "{text:?}");
         }
