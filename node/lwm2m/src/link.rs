@@ -270,7 +270,8 @@ impl<'a> Links<'a> {
                 Some(b'"') => break,
                 Some(b'\\') => {
                     unescaped.push_str(&text[plain..self.at]);
-                    let Some(next) = text[self.at + 1..].chars().next() else {
+                    let next = text[self.at + 1..].chars().next();
+                    let Some(next) = next.filter(|c| *c == '\t' || !c.is_ascii_control()) else {
                         return Err(self.fault(LinkFault::Value));
                     };
                     unescaped.push(next);
@@ -382,6 +383,12 @@ mod tests {
         assert_eq!(parse(b"</1>;a=\"\"").unwrap()[0].attributes[0].value.as_deref(), Some(""));
         assert_eq!(fault("</1>;a="), (7, LinkFault::Value));
         assert_eq!(fault("</1>;a=;b"), (7, LinkFault::Value));
+    }
+
+    #[test]
+    fn control_characters_are_in_no_value() {
+        assert_eq!(fault("</1>;a=\"\u{e}\""), (8, LinkFault::Value));
+        assert_eq!(fault("</1>;a=\"\\\u{e}\""), (8, LinkFault::Value));
     }
 
     #[test]

@@ -6,10 +6,10 @@ use godwit_coap::{Code, Method, Request, Response};
 use godwit_lwm2m::attributes::{AttributeChange, AttributeError, Attributes, Contradiction};
 use godwit_lwm2m::entry::{Content, Entry};
 use godwit_lwm2m::format::{ContentFormat, DecodeContext, Limits, NoTypes, decode, decode_paths, encode};
-use godwit_lwm2m::model::{ModelRegistry, ModelSet, ObjectVersion};
+use godwit_lwm2m::model::{LwM2mVersion, ModelRegistry, ModelSet, ObjectVersion};
 use godwit_lwm2m::operation::*;
 use godwit_lwm2m::path::Path;
-use godwit_lwm2m::registration::{ObjectList, RootPath};
+use godwit_lwm2m::registration::{FormatSet, ObjectList, RootPath};
 use godwit_lwm2m::value::Value;
 use proptest::prelude::*;
 
@@ -212,11 +212,8 @@ fn an_instance_without_an_id_or_without_values_goes_out_in_tlv() {
     let client = Client::new();
     let operation = |instance, values| Operation::Create { object: 3303, instance, values, format: None };
     let value = |at| vec![entry(at, Value::String("roof".into()))];
-    let preference = FormatPreference::new(
-        godwit_lwm2m::model::LwM2mVersion::V1_1,
-        [ContentFormat::SenmlCbor].into_iter().collect(),
-        None,
-    );
+    let preference =
+        FormatPreference::new(LwM2mVersion::V1_1, [ContentFormat::SenmlCbor].into_iter().collect(), None);
     let request = |operation: &Operation| {
         client.request(operation, preference.pick(operation.format(), operation.format_use())).unwrap()
     };
@@ -410,8 +407,27 @@ fn a_clients_error_is_passed_through_with_its_words() {
     {
         let response = Response::diagnostic(code, words);
         let refused = Answer::Refused { code, diagnostic: words.into() };
+        assert!(!refused.refuses_format());
         assert_eq!(client.response(&read("/3"), &response), Ok(refused));
     }
+}
+
+#[test]
+fn a_client_that_cannot_do_a_format_is_asked_in_the_next() {
+    let client = Client::new();
+    let operation = read("/3303/0/5700");
+    let mut preference = FormatPreference::new(LwM2mVersion::V1_1, FormatSet::default(), None);
+    let mut asked = Vec::new();
+    let mut format = Some(preference.pick(operation.format(), operation.format_use()));
+    while let Some(now) = format {
+        asked.push(client.request(&operation, now).unwrap().accept.unwrap());
+        let code =
+            if now == ContentFormat::Tlv { Code::NOT_ACCEPTABLE } else { Code::UNSUPPORTED_CONTENT_FORMAT };
+        let answer = client.response(&operation, &Response::new(code)).unwrap();
+        assert!(answer.refuses_format());
+        format = preference.next(now, operation.format(), operation.format_use());
+    }
+    assert_eq!(asked, [11542, 112, 110, 11543]);
 }
 
 #[test]

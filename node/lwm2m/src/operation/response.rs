@@ -39,6 +39,15 @@ pub enum Answer {
     },
 }
 
+impl Answer {
+    /// Whether the client cannot do the content format (4.06, 4.15): the same may be tried in
+    /// [the next one](super::FormatPreference::next).
+    pub fn refuses_format(&self) -> bool {
+        let codes = [Code::NOT_ACCEPTABLE, Code::UNSUPPORTED_CONTENT_FORMAT];
+        matches!(self, Self::Refused { code, .. } if codes.contains(code))
+    }
+}
+
 /// A link of a Discover answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DiscoveredLink {
