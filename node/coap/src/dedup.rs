@@ -57,7 +57,9 @@ const HARMLESS_KEPT: usize = 8;
 pub(crate) struct Dedup {
     entries: Vec<Entry>,
     /// Bytes of answers on the heap.
-    stored: usize,
+    stored: u32,
+    /// How many entries are not answered.
+    pending: u32,
 }
 
 impl Dedup {
@@ -69,7 +71,7 @@ impl Dedup {
     }
 
     /// Remembers a message. An older one that is not pending makes room; `false` if all are pending.
-    pub(crate) fn insert(&mut self, now: Instant, entry: Entry, limit: usize) -> bool {
+    pub(crate) fn insert(&mut self, now: Instant, entry: Entry, limit: usize, bytes: usize) -> bool {
         if self.entries.first().is_some_and(|oldest| oldest.expires <= now) {
             self.sweep(now);
         }
@@ -79,15 +81,23 @@ impl Dedup {
                 None => return false,
             };
         }
+        self.pending += u32::from(entry.is_pending());
+        self.stored += entry.heap_bytes();
         self.entries.push(entry);
+        self.trim(bytes);
         true
     }
 
-    /// The newest open notification with this message id.
-    pub(crate) fn notification(&mut self, now: Instant, message_id: u16) -> Option<&mut Entry> {
-        self.entries.iter_mut().rev().find(|entry| {
+    /// Puts an answer in the place of the newest open notification with this message id; `false` if there is none.
+    pub(crate) fn decide(&mut self, now: Instant, message_id: u16, answer: &[u8]) -> bool {
+        let found = self.entries.iter_mut().rev().find(|entry| {
             entry.message_id == message_id && now < entry.expires && matches!(entry.state, Seen::Notification)
-        })
+        });
+        let Some(entry) = found else { return false };
+        entry.state = Seen::Answered(Answer::from_slice(answer));
+        self.stored += entry.heap_bytes();
+        self.pending -= 1;
+        true
     }
 
     /// The newest entry with this message id.
@@ -108,10 +118,18 @@ impl Dedup {
 
     /// Puts an answer in the place of an open request; the oldest answers make room for its bytes.
     pub(crate) fn answer(&mut self, position: usize, answer: Answer, limit: usize) {
-        self.stored += heap_bytes(&answer);
-        self.entries[position].state = Seen::Answered(answer);
-        // This entry may itself go if it alone is over the limit: then a repetition is a new request.
-        while self.stored > limit
+        let entry = &mut self.entries[position];
+        self.pending -= u32::from(entry.is_pending());
+        self.stored -= entry.heap_bytes();
+        entry.state = Seen::Answered(answer);
+        self.stored += entry.heap_bytes();
+        self.trim(limit);
+    }
+
+    /// Lets answers go until those left take at most `limit` bytes. An answer that is alone over the limit goes too: then
+    /// a repetition is a new request.
+    fn trim(&mut self, limit: usize) {
+        while self.stored as usize > limit
             && let Some(victim) = self.victim(|entry| entry.heap_bytes() > 0)
         {
             self.remove(victim);
@@ -121,21 +139,18 @@ impl Dedup {
     pub(crate) fn remove(&mut self, position: usize) -> Entry {
         let entry = self.entries.remove(position);
         self.stored -= entry.heap_bytes();
+        self.pending -= u32::from(entry.is_pending());
         entry
-    }
-
-    /// The last entry that was put in.
-    pub(crate) fn last_position(&self) -> Option<usize> {
-        self.entries.len().checked_sub(1)
     }
 
     /// Forgets what has outlived its lifetime, pending or not.
     pub(crate) fn sweep(&mut self, now: Instant) {
-        let stored = &mut self.stored;
+        let (stored, pending) = (&mut self.stored, &mut self.pending);
         self.entries.retain(|entry| {
             let keep = now < entry.expires;
             if !keep {
                 *stored -= entry.heap_bytes();
+                *pending -= u32::from(entry.is_pending());
             }
             keep
         });
@@ -159,12 +174,15 @@ impl Dedup {
     /// The first due acknowledgement, or the end of the newest entry: with steady traffic that moves on and on, so that
     /// old entries cost no timer of their own.
     pub(crate) fn deadline(&self) -> Option<Instant> {
+        let end = self.entries.last()?.expires;
+        if self.pending == 0 {
+            return Some(end);
+        }
         let acknowledgement = self.entries.iter().filter_map(|entry| match &entry.state {
             Seen::Request(pending) => pending.ack_at,
             _ => None,
         });
-        let end = self.entries.last().map(|entry| entry.expires);
-        acknowledgement.chain(end).min()
+        acknowledgement.chain([end]).min()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -173,7 +191,7 @@ impl Dedup {
 
     /// How many messages await a decision of the layers above.
     pub(crate) fn pending(&self) -> usize {
-        self.entries.iter().filter(|entry| entry.is_pending()).count()
+        self.pending as usize
     }
 
     /// Which entry of those that qualify makes room: the oldest harmless one unless few are left, whose repetitions may
@@ -193,14 +211,11 @@ impl Entry {
         !matches!(self.state, Seen::Answered(_))
     }
 
-    fn heap_bytes(&self) -> usize {
+    fn heap_bytes(&self) -> u32 {
         match &self.state {
-            Seen::Answered(answer) => heap_bytes(answer),
+            // A datagram has less than 64 KiB.
+            Seen::Answered(answer) if answer.spilled() => answer.capacity() as u32,
             _ => 0,
         }
     }
-}
-
-fn heap_bytes(answer: &Answer) -> usize {
-    if answer.spilled() { answer.capacity() } else { 0 }
 }

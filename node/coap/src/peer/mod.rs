@@ -453,13 +453,12 @@ impl Peer {
     }
 
     fn decide(&mut self, now: Instant, message_id: u16, kind: Kind) -> bool {
-        let Some(entry) = self.dedup.notification(now, message_id) else {
-            return false;
-        };
         let answer = wire::empty(kind, message_id);
-        entry.state = Seen::Answered(Answer::from_slice(&answer));
-        push(&mut self.out.transmits, answer.to_vec());
-        true
+        let open = self.dedup.decide(now, message_id, &answer);
+        if open {
+            push(&mut self.out.transmits, answer.to_vec());
+        }
+        open
     }
 
     fn admit(&self, token: Option<Token>, message_id: Option<u16>) -> Result<(), SendError> {

@@ -242,13 +242,8 @@ impl Peer {
         let written =
             options::write_response(kind, message_id, token, &part.response, part.blocks, part.payload);
         let Some(datagram) = written else { return };
-        if self.remember(now, origin, Seen::Answered(Answer::new()))
-            && confirmable
-            && let Some(position) = self.dedup.last_position()
-        {
-            let limit = self.config.dedup_bytes;
-            self.dedup.answer(position, Answer::from_slice(&datagram), limit);
-        }
+        let answer = if confirmable { Answer::from_slice(&datagram) } else { Answer::new() };
+        self.remember(now, origin, Seen::Answered(answer));
         push(&mut self.out.transmits, datagram);
     }
 
@@ -258,7 +253,7 @@ impl Peer {
         let harmless = !matches!(state, Seen::Request(_));
         let lifetime = if confirmable { self.config.exchange_lifetime() } else { self.config.non_lifetime() };
         let entry = Entry { message_id, confirmable, fingerprint, expires: now + lifetime, harmless, state };
-        self.dedup.insert(now, entry, self.config.dedup_entries)
+        self.dedup.insert(now, entry, self.config.dedup_entries, self.config.dedup_bytes)
     }
 
     /// An id for a message of ours.
