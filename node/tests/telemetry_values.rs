@@ -177,7 +177,7 @@ fn each_time_is_a_record() {
     let entries = vec![
         Entry::at(path("/3303/0/5700"), 1_767_225_590.0, Value::Float(20.5)),
         Entry::at(path("/3303/1/5700"), 1_767_225_590.0, Value::Float(30.5)),
-        Entry::at(path("/3303/0/5700"), 1_767_225_595.1234, Value::Float(21.0)),
+        Entry::at(path("/3303/0/5700"), 1_767_225_595.123_4, Value::Float(21.0)),
         Entry::new(path("/3303/0/5700"), Value::Float(21.5)),
     ];
     let profile = profile(&[("/3303/1/5700", "cellar", mapping::Kind::Telemetry)]);

@@ -18,7 +18,7 @@ use super::{Kind, Mapping, ObserveStrategy, Power, PowerMode, Profile, StartStra
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {fault}")]
 pub struct ProfileError {
-    /// Which field, as "mappings[3].path".
+    /// Which field, as `mappings[3].path`.
     pub field: String,
     /// What is wrong with it.
     pub fault: Fault,
