@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::fs;
 use std::net::{SocketAddr, UdpSocket};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -158,7 +158,7 @@ fn play(name: &str, lose: u64, more: &[&str]) -> (serde_json::Value, PathBuf, Pa
     (serde_json::from_slice(&fs::read(json).unwrap()).unwrap(), journal, output)
 }
 
-fn check(journal: &PathBuf, output: &PathBuf) -> Output {
+fn check(journal: &Path, output: &Path) -> Output {
     load(&["check", "--journal", journal.to_str().unwrap(), "--output", output.to_str().unwrap()])
 }
 
