@@ -19,6 +19,8 @@ pub(crate) mod code {
     pub(crate) const POST: u8 = 2;
     pub(crate) const PUT: u8 = 3;
     pub(crate) const DELETE: u8 = 4;
+    pub(crate) const FETCH: u8 = 5;
+    pub(crate) const IPATCH: u8 = 7;
     pub(crate) const CREATED: u8 = 0x41;
     pub(crate) const DELETED: u8 = 0x42;
     pub(crate) const CHANGED: u8 = 0x44;

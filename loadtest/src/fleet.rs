@@ -13,11 +13,12 @@ use crate::endpoint::Template;
 use crate::journal::{Entry, Journal};
 use crate::measure::{Action, Measure};
 use crate::model::Model;
-use crate::observation::{NONE, Observations};
+use crate::observation::{NONE, Observation, Observations};
 use crate::path::Path;
 use crate::random::mix;
 use crate::replies::Replies;
 use crate::socket::Transport;
+use crate::target::Targets;
 use crate::wheel::{Entry as Deadline, Purpose, Wheel};
 
 /// Retransmission as RFC 7252 §4.8 names it.
@@ -75,8 +76,7 @@ pub(crate) struct Fleet {
     links: String,
     pub(crate) devices: Vec<Device>,
     pub(crate) observations: Observations,
-    /// Where the counter of an observed path is.
-    counters: HashMap<Path, Option<Path>>,
+    pub(crate) targets: Targets,
     /// Registration paths that are too long to fit into a device.
     long_locations: HashMap<u32, Box<[u8]>>,
     /// What servers wrote, where it differs from the model.
@@ -103,7 +103,7 @@ impl Fleet {
             make,
             devices: (0..devices).map(device).collect(),
             observations: Observations::default(),
-            counters: HashMap::new(),
+            targets: Targets::default(),
             long_locations: HashMap::new(),
             written: HashMap::new(),
             replies: Replies::default(),
@@ -219,8 +219,8 @@ impl Fleet {
         if device.phase != Phase::Registered {
             return false;
         }
-        let counters = &self.counters;
-        let wanted = |o: &crate::observation::Observation| counters.get(&o.path).is_some_and(Option::is_some);
+        let targets = &self.targets;
+        let wanted = |o: &Observation| !targets.target(o.target).counters.is_empty();
         let Some(at) = self.observations.turn(&mut device.observations, wanted) else { return false };
         device.notifying = at;
         device.notified = device.count();
@@ -304,16 +304,19 @@ impl Fleet {
         let device = &self.devices[index as usize];
         let observation = self.observations.observation(device.notifying);
         self.payload.clear();
-        let (path, format, count) = (observation.path, observation.format, device.notified);
-        if path.ids().len() == 3
-            && self.written.is_empty()
-            && let Some(datum) = self.make.model.value(&path, index, count)
-        {
+        let (target, format, count) = (observation.target, observation.format, device.notified);
+        match *self.targets.target(target).paths {
             // The hot case: one resource, nothing on the heap.
-            content::encode(format, path, &[(path, datum)], &mut self.payload);
-        } else {
-            let values = self.read(&path, index, count);
-            content::encode(format, path, &values, &mut self.payload);
+            [path] if path.ids().len() == 3 && self.written.is_empty() => {
+                if let Some(datum) = self.make.model.value(&path, index, count) {
+                    content::encode(format, path, &[(path, datum)], &mut self.payload);
+                }
+            }
+            ref paths => {
+                let values = self.read(paths, index, count);
+                let root = if let [path] = paths { *path } else { Path::ROOT };
+                content::encode(format, root, &values, &mut self.payload);
+            }
         }
         let device = &self.devices[index as usize];
         let token = self.observations.observation(device.notifying).token();
@@ -324,9 +327,14 @@ impl Fleet {
         out.send(index, &self.scratch);
     }
 
-    /// The values at a path as the device has them: what was written, else what the model says.
-    pub(crate) fn read(&self, path: &Path, index: u32, count: u32) -> Vec<(Path, Datum)> {
-        let mut values = self.make.model.read(path, index, count);
+    /// The values at paths as the device has them: what was written, else what the model says.
+    pub(crate) fn read(&self, paths: &[Path], index: u32, count: u32) -> Vec<(Path, Datum)> {
+        let read = |path| self.make.model.read(path, index, count);
+        let mut values: Vec<_> = paths.iter().flat_map(read).collect();
+        if paths.len() > 1 {
+            values.sort_by_key(|(path, _)| *path);
+            values.dedup_by_key(|(path, _)| *path);
+        }
         if !self.written.is_empty() {
             for (path, datum) in &mut values {
                 if let Some(written) = self.written.get(&(index, *path)) {
@@ -335,12 +343,6 @@ impl Fleet {
             }
         }
         values
-    }
-
-    /// Remembers where the counter of an observed path is.
-    pub(crate) fn note_counter(&mut self, path: Path) {
-        let model = &self.make.model;
-        self.counters.entry(path).or_insert_with(|| model.counter(&path));
     }
 
     /// Retransmits, or gives up, what is due by `now`.
@@ -462,11 +464,13 @@ impl Fleet {
 
     fn notified(&mut self, index: u32, arrived: Micros, now: Micros, out: &mut impl Transport) {
         let device = &self.devices[index as usize];
-        let observed = self.observations.observation(device.notifying).path;
+        let target = self.observations.observation(device.notifying).target;
         let count = device.notified.into();
         if self.journal.is_some() {
-            let path = self.counters.get(&observed).copied().flatten().unwrap_or(observed).to_string();
-            self.record(index, arrived, |t, endpoint| Entry::Value { t, endpoint, path, count });
+            for path in self.targets.target(target).counters.clone() {
+                let path = path.to_string();
+                self.record(index, arrived, |t, endpoint| Entry::Value { t, endpoint, path, count });
+            }
         }
         self.acknowledge(Action::Notify, index, arrived);
         self.finish(index, now, out);
@@ -581,15 +585,15 @@ impl Fleet {
         device.notifying = NONE;
     }
 
-    /// Ends the observation of a path, and its open notification with it.
-    pub(crate) fn cancel(&mut self, index: u32, path: &Path) {
+    /// Ends the observation of a target, and its open notification with it.
+    pub(crate) fn cancel(&mut self, index: u32, target: u32) {
         let notifying = self.devices[index as usize].notifying;
-        if notifying != NONE && self.observations.observation(notifying).path == *path {
+        if notifying != NONE && self.observations.observation(notifying).target == target {
             self.supersede(index, notifying);
             self.devices[index as usize].notifying = NONE;
         }
         let device = &mut self.devices[index as usize];
-        self.observations.remove(&mut device.observations, |_, observation| observation.path == *path);
+        self.observations.remove(&mut device.observations, |_, observation| observation.target == target);
     }
 
     /// Closes the open notification of an observation that is no more or has another token now.
@@ -941,6 +945,45 @@ mod tests {
             assert_eq!(code::text(reply.code), code::text(want), "{path}");
             assert_eq!(reply.token, b"tok");
         }
+    }
+
+    fn composite(bench: &mut Bench, code: u8, mid: u16, observe: Option<u32>, pack: &str) -> Vec<u8> {
+        let mut request = Vec::new();
+        let mut encoder = Encoder::begin(&mut request, Kind::Confirmable, code, mid, b"tok");
+        if let Some(observe) = observe {
+            encoder.uint(option::OBSERVE, observe);
+        }
+        encoder.uint(option::CONTENT_FORMAT, content::SENML_JSON.into());
+        encoder.uint(option::ACCEPT, content::SENML_JSON.into());
+        encoder.payload(pack.as_bytes());
+        bench.receive(0, &request);
+        bench.only()
+    }
+
+    #[test]
+    fn a_composite_observation_brings_all_its_paths_in_one_notification() {
+        let mut bench = Bench::registered(1, true);
+        let pack = r#"[{"n":"/3/0/9"},{"n":"/3303/0/5700"},{"n":"/9/9/9"}]"#;
+        composite(&mut bench, code::FETCH, 900, Some(0), pack);
+        assert_eq!(bench.fire(Action::Notify, 0), Fired::Sent);
+        let notification = bench.only();
+        let payload = String::from_utf8_lossy(Message::parse(&notification).unwrap().payload).into_owned();
+        assert_eq!(payload, r#"[{"n":"/3/0/9","v":2},{"n":"/3303/0/5700","v":2}]"#);
+        composite(&mut bench, code::FETCH, 901, Some(1), pack);
+        assert_eq!(bench.fleet.observed(), (0, 0));
+    }
+
+    #[test]
+    fn what_a_server_writes_in_senml_is_read_back() {
+        let mut bench = Bench::registered(1, true);
+        let pack = r#"[{"n":"/3/0/14","vs":"+05:45"},{"n":"/1/0/1","v":60}]"#;
+        let reply = composite(&mut bench, code::IPATCH, 900, None, pack);
+        assert_eq!(Message::parse(&reply).unwrap().code, code::CHANGED);
+        let reply = bench.request(code::GET, 901, "/3/0/14", &[]);
+        assert_eq!(Message::parse(&reply).unwrap().payload, b"+05:45");
+        let wrong = r#"[{"n":"/3/0/9","v":60}]"#;
+        let reply = composite(&mut bench, code::IPATCH, 902, None, wrong);
+        assert_eq!(Message::parse(&reply).unwrap().code, code::METHOD_NOT_ALLOWED);
     }
 
     #[test]

@@ -36,8 +36,10 @@ mod replies;
 mod report;
 mod run;
 mod schedule;
+mod senml;
 mod serve;
 mod socket;
+mod target;
 mod wheel;
 
 use std::io::Write as _;

@@ -1,14 +1,12 @@
 //! What servers observe, in one slab for the whole fleet.
 
-use crate::path::Path;
-
 /// No observation; ends a device's list.
 pub(crate) const NONE: u32 = u32::MAX;
 
 /// Observations that one device accepts; beyond it a GET is answered without Observe, RFC 7641 §4.1.
 const PER_DEVICE: usize = 64;
 
-/// One observed path of one device: 24 bytes.
+/// One observation of one device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Observation {
     next: u32,
@@ -16,8 +14,11 @@ pub(crate) struct Observation {
     token_length: u8,
     /// The content format in which the observer wants its notifications.
     pub(crate) format: u16,
-    pub(crate) path: Path,
+    /// Which [`Target`](crate::target::Target) is observed.
+    pub(crate) target: u32,
 }
+
+const _: () = assert!(size_of::<Observation>() <= 24);
 
 impl Observation {
     pub(crate) fn token(&self) -> &[u8] {
@@ -48,15 +49,15 @@ impl Observations {
         &self.slab[at as usize]
     }
 
-    /// Adds an observation, or gives the one of the same path its new token and format (RFC 7641 §4.1 knows
+    /// Adds an observation, or gives the one of the same target its new token and format (RFC 7641 §4.1 knows
     /// only the token; a device that kept both would send every value twice). `None` when the list is full.
-    pub(crate) fn put(&mut self, head: &mut u32, path: Path, token: &[u8], format: u16) -> Option<u32> {
+    pub(crate) fn put(&mut self, head: &mut u32, target: u32, token: &[u8], format: u16) -> Option<u32> {
         let mut bytes = [0; 8];
         bytes[..token.len()].copy_from_slice(token);
         let (mut at, mut length) = (*head, 0);
         while at != NONE {
             let known = &mut self.slab[at as usize];
-            if known.path == path {
+            if known.target == target {
                 (known.token, known.token_length, known.format) = (bytes, token.len() as u8, format);
                 return Some(at);
             }
@@ -67,7 +68,7 @@ impl Observations {
         }
         self.observed += u32::from(*head == NONE);
         let token_length = token.len() as u8;
-        let new = Observation { next: *head, token: bytes, token_length, format, path };
+        let new = Observation { next: *head, token: bytes, token_length, format, target };
         *head = match self.free.pop() {
             Some(at) => {
                 self.slab[at as usize] = new;
@@ -133,33 +134,33 @@ impl Observations {
 mod tests {
     use super::*;
 
-    fn path(text: &str) -> Path {
-        text.parse().unwrap()
-    }
+    const BATTERY: u32 = 0;
+    const TEMPERATURE: u32 = 1;
+    const MODEL: u32 = 2;
 
     #[test]
     fn observations_take_turns_and_keep_their_tokens() {
         let (mut all, mut head) = (Observations::default(), NONE);
-        for (n, text) in ["/3/0/9", "/3303/0/5700", "/3/0/1"].into_iter().enumerate() {
-            all.put(&mut head, path(text), &[n as u8; 3], 0);
+        for (n, target) in [BATTERY, TEMPERATURE, MODEL].into_iter().enumerate() {
+            all.put(&mut head, target, &[n as u8; 3], 0);
         }
-        let numeric = |o: &Observation| o.path != path("/3/0/1");
+        let numeric = |o: &Observation| o.target != MODEL;
         let turns: Vec<_> = (0..4)
             .map(|_| {
                 let at = all.turn(&mut head, numeric).unwrap();
-                (all.observation(at).path.to_string(), all.observation(at).token().to_vec())
+                (all.observation(at).target, all.observation(at).token().to_vec())
             })
             .collect();
-        assert_eq!(turns[0], ("/3303/0/5700".into(), vec![1; 3]));
-        assert_eq!(turns[1], ("/3/0/9".into(), vec![0; 3]));
+        assert_eq!(turns[0], (TEMPERATURE, vec![1; 3]));
+        assert_eq!(turns[1], (BATTERY, vec![0; 3]));
         assert_eq!(turns[2..], turns[..2]);
     }
 
     #[test]
     fn observing_a_path_again_replaces_its_token() {
         let (mut all, mut head) = (Observations::default(), NONE);
-        let first = all.put(&mut head, path("/3/0/9"), &[1], 0);
-        assert_eq!(all.put(&mut head, path("/3/0/9"), &[2, 2], 112), first);
+        let first = all.put(&mut head, BATTERY, &[1], 0);
+        assert_eq!(all.put(&mut head, BATTERY, &[2, 2], 112), first);
         assert_eq!(all.count(), 1);
         assert_eq!(all.observation(head).token(), [2, 2]);
         assert_eq!(all.observation(head).format, 112);
@@ -168,12 +169,12 @@ mod tests {
     #[test]
     fn removed_observations_leave_the_others_and_their_place_is_used_again() {
         let (mut all, mut head) = (Observations::default(), NONE);
-        for text in ["/3/0/9", "/3303/0/5700", "/3/0/1"] {
-            all.put(&mut head, path(text), &[], 0);
+        for target in [BATTERY, TEMPERATURE, MODEL] {
+            all.put(&mut head, target, &[], 0);
         }
-        assert_eq!(all.remove(&mut head, |_, o| o.path == path("/3303/0/5700")), 1);
+        assert_eq!(all.remove(&mut head, |_, o| o.target == TEMPERATURE), 1);
         assert_eq!((all.count(), all.devices()), (2, 1));
-        all.put(&mut head, path("/3303/0/5701"), &[], 0);
+        all.put(&mut head, 3, &[], 0);
         assert_eq!(all.slab.len(), 3);
         assert_eq!(all.remove(&mut head, |_, _| true), 3);
         assert_eq!((head, all.count(), all.devices()), (NONE, 0, 0));
@@ -182,9 +183,9 @@ mod tests {
     #[test]
     fn a_full_device_takes_no_more_observations() {
         let (mut all, mut head) = (Observations::default(), NONE);
-        for resource in 0..PER_DEVICE {
-            assert!(all.put(&mut head, path(&format!("/3/0/{resource}")), &[], 0).is_some());
+        for target in 0..PER_DEVICE as u32 {
+            assert!(all.put(&mut head, target, &[], 0).is_some());
         }
-        assert_eq!(all.put(&mut head, path("/4/0/0"), &[], 0), None);
+        assert_eq!(all.put(&mut head, PER_DEVICE as u32, &[], 0), None);
     }
 }

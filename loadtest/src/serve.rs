@@ -7,6 +7,7 @@ use crate::device::Then;
 use crate::fleet::Fleet;
 use crate::model::{is_executable, is_writable};
 use crate::path::Path;
+use crate::senml::{self, Pack};
 use crate::socket::Transport;
 
 /// Values that servers may write into the whole fleet; more are refused.
@@ -66,12 +67,15 @@ impl Fleet {
             }
         }
         let depth = path.ids().len();
-        if depth == 0 {
-            return Err(code::METHOD_NOT_ALLOWED);
-        }
         let exists = self.make.model.has(&path);
         let served = &mut self.measure.served;
         match (request.code, depth) {
+            (code::FETCH, 0) => {
+                let paths: Vec<_> = pack(request)?.into_iter().map(|(path, _)| path).collect();
+                self.read_or_observe(index, &paths, request)
+            }
+            (code::IPATCH, 0) => self.write(index, path, request),
+            (_, 0) => Err(code::METHOD_NOT_ALLOWED),
             // A Create names an object, or in 1.0 an instance, that is not there yet.
             (code::POST, 1) => {
                 served.creates += 1;
@@ -83,7 +87,7 @@ impl Fleet {
                 let payload = self.make.model.discover(&path).into_bytes();
                 Ok(Answer { format: Some(content::LINKS), payload, ..code::CONTENT.into() })
             }
-            (code::GET, _) => self.read_or_observe(index, path, request),
+            (code::GET, _) => self.read_or_observe(index, &[path], request),
             // Write-Attributes has queries in place of a payload.
             (code::PUT, _) if request.payload.is_empty() => {
                 served.writes += 1;
@@ -111,43 +115,50 @@ impl Fleet {
         }
     }
 
-    fn read_or_observe(&mut self, index: u32, path: Path, request: &Message<'_>) -> Result<Answer, u8> {
+    /// `paths` are one of a GET or several of a FETCH.
+    fn read_or_observe(&mut self, index: u32, paths: &[Path], request: &Message<'_>) -> Result<Answer, u8> {
+        let root = if let [path] = paths { *path } else { Path::ROOT };
+        let composite = request.code == code::FETCH;
         let format = match request.uint(option::ACCEPT) {
             Some(accept) => {
-                let format = u16::try_from(accept).ok().filter(|&format| content::is_spoken(format));
-                format.ok_or(code::NOT_ACCEPTABLE)?
+                let fits = |format: &u16| {
+                    content::is_spoken(*format)
+                        && !(composite && matches!(*format, content::TEXT | content::TLV))
+                };
+                u16::try_from(accept).ok().filter(fits).ok_or(code::NOT_ACCEPTABLE)?
             }
-            None if path.ids().len() >= 3 && self.make.version != "1.0" => content::TEXT,
+            None if composite => content::SENML_CBOR,
+            None if root.ids().len() >= 3 && self.make.version != "1.0" => content::TEXT,
             None => content::TLV,
         };
         let count = self.devices[index as usize].count();
-        let values = self.read(&path, index, count);
-        if values.is_empty() {
+        let values = self.read(paths, index, count);
+        // A composite read leaves out what is not there; a plain one has nothing else to say.
+        if values.is_empty() && !composite {
             return Err(code::METHOD_NOT_ALLOWED);
         }
         let mut answer = Answer { format: Some(format), ..code::CONTENT.into() };
-        if !content::encode(format, path, &values, &mut answer.payload) {
+        if !content::encode(format, root, &values, &mut answer.payload) {
             if request.option(option::ACCEPT).is_some() {
                 return Err(code::NOT_ACCEPTABLE);
             }
             answer.format = Some(content::TLV);
             answer.payload.clear();
-            content::encode(content::TLV, path, &values, &mut answer.payload);
+            content::encode(content::TLV, root, &values, &mut answer.payload);
         }
-        match request.uint(option::OBSERVE) {
-            Some(0) => {
+        match (request.uint(option::OBSERVE), self.targets.number(paths, &self.make.model)) {
+            (Some(0), Some(target)) => {
                 self.measure.served.observes += 1;
-                self.note_counter(path);
                 let head = &mut self.devices[index as usize].observations;
                 let format = answer.format.unwrap_or(format);
-                if let Some(at) = self.observations.put(head, path, request.token, format) {
+                if let Some(at) = self.observations.put(head, target, request.token, format) {
                     answer.observe = Some(count);
                     self.supersede(index, at);
                 }
             }
-            Some(1) => {
+            (Some(1), Some(target)) => {
                 self.measure.served.cancels += 1;
-                self.cancel(index, &path);
+                self.cancel(index, target);
             }
             _ => self.measure.served.reads += 1,
         }
@@ -156,22 +167,36 @@ impl Fleet {
 
     fn write(&mut self, index: u32, path: Path, request: &Message<'_>) -> Result<Answer, u8> {
         let format = request.uint(option::CONTENT_FORMAT).unwrap_or(0);
-        let values = match u16::try_from(format) {
+        let bytes = |path, bytes: &[u8]| {
+            let is_text = format == u32::from(content::TEXT);
+            let kind = self.make.model.value(&path, index, 0);
+            Some((path, datum(kind.as_ref(), is_text, bytes)?))
+        };
+        let values: Option<Vec<(Path, Datum)>> = match u16::try_from(format) {
             Ok(content::TEXT | content::OPAQUE) if path.ids().len() >= 3 => {
-                vec![(path, request.payload.to_vec())]
+                bytes(path, request.payload).map(|value| vec![value])
             }
-            Ok(content::TLV) => content::decode_tlv(path, request.payload).ok_or(code::BAD_REQUEST)?,
+            Ok(content::TLV) => content::decode_tlv(path, request.payload)
+                .and_then(|values| values.iter().map(|(path, value)| bytes(*path, value)).collect()),
+            Ok(content::SENML_JSON | content::SENML_CBOR) => {
+                let like = |path: &Path| self.make.model.value(path, index, 0);
+                pack(request)?
+                    .into_iter()
+                    .map(|(path, value)| Some((path, alike(like(&path), value?)?)))
+                    .collect()
+            }
             _ => return Err(code::UNSUPPORTED_FORMAT),
         };
-        let is_text = format == u32::from(content::TEXT);
-        let mut typed = Vec::with_capacity(values.len());
-        for (path, bytes) in values {
-            let &[object, _, resource, ..] = path.ids() else { return Err(code::BAD_REQUEST) };
-            if !is_writable(object, resource) {
-                return Err(code::METHOD_NOT_ALLOWED);
+        let typed = values.ok_or(code::BAD_REQUEST)?;
+        for (at, _) in &typed {
+            match *at.ids() {
+                [object, _, resource, ..] if path.covers(at) => {
+                    if !is_writable(object, resource) {
+                        return Err(code::METHOD_NOT_ALLOWED);
+                    }
+                }
+                _ => return Err(code::BAD_REQUEST),
             }
-            let kind = self.make.model.value(&path, index, 0);
-            typed.push((path, datum(kind.as_ref(), is_text, &bytes).ok_or(code::BAD_REQUEST)?));
         }
         if self.written.len() + typed.len() > MAX_WRITTEN {
             return Err(code::SERVICE_UNAVAILABLE);
@@ -180,6 +205,30 @@ impl Fleet {
         self.written.extend(typed.into_iter().map(|(path, datum)| ((index, path), datum)));
         Ok(code::CHANGED.into())
     }
+}
+
+/// The SenML pack of a composite operation or a write.
+fn pack(request: &Message<'_>) -> Result<Pack, u8> {
+    let decoded = match request.uint(option::CONTENT_FORMAT).and_then(|format| u16::try_from(format).ok()) {
+        Some(content::SENML_CBOR) => senml::decode_cbor(request.payload),
+        Some(content::SENML_JSON) => senml::decode_json(request.payload),
+        _ => return Err(code::UNSUPPORTED_FORMAT),
+    };
+    decoded.ok_or(code::BAD_REQUEST)
+}
+
+/// A value of SenML, which does not tell integers from floats, in the type that the resource has.
+fn alike(like: Option<Datum>, value: Datum) -> Option<Datum> {
+    Some(match (like, value) {
+        (Some(Datum::Float(_)), Datum::Integer(value)) => Datum::Float(value as f64),
+        (Some(Datum::Integer(_)), Datum::Float(value)) if value.fract() == 0.0 => {
+            Datum::Integer(value as i64)
+        }
+        (Some(like), value) if std::mem::discriminant(&like) != std::mem::discriminant(&value) => {
+            return None;
+        }
+        (_, value) => value,
+    })
 }
 
 /// A written value, typed as the resource's present value is.
