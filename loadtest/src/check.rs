@@ -16,7 +16,7 @@ use serde::Serialize;
 use crate::cli::CheckArgs;
 use crate::error::Error;
 use crate::journal::Entry;
-use crate::output::Record;
+use crate::output::{Record, Unreadable};
 use crate::report::line;
 
 /// What can be wrong, worst first.
@@ -35,7 +35,7 @@ pub(crate) enum Fault {
     SameOrder { endpoint: String, order: String, first_id: String, id: String },
     /// Published again under its `ce_id`, which only `--no-duplicates` minds.
     Duplicate { id: String, first_line: usize, line: usize },
-    /// A line that is no record.
+    /// A line that is neither a record nor the beginning of one.
     Unreadable { line: usize, reason: String },
 }
 
@@ -93,6 +93,8 @@ pub(crate) struct Findings {
     /// Records that repeat an earlier one under the same `ce_id`.
     pub(crate) duplicates: u64,
     pub(crate) stale: u64,
+    /// Beginnings of records, as a killed node leaves them; what they held counts as not published.
+    pub(crate) torn: u64,
     /// Values that came out without having been acknowledged: answers to reads and observes, non-confirmable
     /// notifications, and acknowledgements that were lost.
     pub(crate) unacknowledged: u64,
@@ -134,7 +136,11 @@ impl Check {
         let line = self.findings.lines;
         let record = match Record::parse(text) {
             Ok(record) => record,
-            Err(reason) => {
+            Err(Unreadable::Torn) => {
+                self.findings.torn += 1;
+                return;
+            }
+            Err(Unreadable::Malformed(reason)) => {
                 self.findings.faults.push(Fault::Unreadable { line, reason });
                 return;
             }
@@ -232,7 +238,7 @@ impl Check {
 /// Reads the files, compares, prints. The exit code is 1 when there is a fault.
 pub(crate) fn check(args: &CheckArgs) -> Result<ExitCode, Error> {
     let mut check = Check::new(args.no_duplicates);
-    for path in &args.output {
+    for path in &files(&args.output)? {
         each_line("--output", path, |_, text| {
             check.output(text);
             Ok(())
@@ -256,6 +262,29 @@ pub(crate) fn check(args: &CheckArgs) -> Result<ExitCode, Error> {
         write(&findings, path).map_err(|error| Error::File { flag: "--json", path: path.clone(), error })?;
     }
     Ok(ExitCode::from(u8::from(!findings.faults.is_empty())))
+}
+
+/// The files of folders in the order of their names, in which the node numbers them.
+fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
+    let mut files = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            files.push(path.clone());
+            continue;
+        }
+        let fault = |error| Error::File { flag: "--output", path: path.clone(), error };
+        let mut inside = Vec::new();
+        for entry in std::fs::read_dir(path).map_err(fault)? {
+            inside.push(entry.map_err(fault)?.path());
+        }
+        inside.retain(|file| file.extension().is_some_and(|extension| extension == "ndjson"));
+        inside.sort();
+        if inside.is_empty() {
+            return Err(fault(std::io::Error::other("holds no .ndjson file")));
+        }
+        files.append(&mut inside);
+    }
+    Ok(files)
 }
 
 fn each_line(
@@ -285,12 +314,21 @@ fn write(findings: &Findings, path: &FilePath) -> std::io::Result<()> {
 
 fn describe(findings: &Findings, list: usize) -> String {
     let Findings {
-        acknowledged, endpoints, records, duplicates, stale, unacknowledged, lines, faults, ..
+        acknowledged,
+        endpoints,
+        records,
+        duplicates,
+        stale,
+        torn,
+        unacknowledged,
+        lines,
+        faults,
+        ..
     } = findings;
     let mut text = format!(
         "journal   {acknowledged:>12} values acknowledged, of {endpoints} devices\n\
          output    {lines:>12} lines\n          {records:>12} records with values\n          \
-         {duplicates:>12} repeated under their ce_id\n          {stale:>12} marked stale\n          \
+         {duplicates:>12} repeated under their ce_id\n          {stale:>12} marked stale\n          {torn:>12} torn lines\n          \
          {unacknowledged:>12} values beyond the journal (reads, observes, lost acknowledgements)\n"
     );
     let mut kinds: BTreeMap<&str, Vec<&Fault>> = BTreeMap::new();
@@ -392,13 +430,18 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_line_is_found_and_what_it_held_is_missing() {
+    fn what_a_torn_line_held_is_missing_if_it_was_acknowledged() {
         let torn = record("b", 2, 2)[..40].to_owned();
+        let findings = compare(false, &[record("a", 1, 1), torn.clone()], &[1]);
+        assert_eq!((findings.faults, findings.torn), (vec![], 1));
         let findings = compare(false, &[record("a", 1, 1), torn], &[1, 2]);
-        assert!(matches!(
-            findings.faults[..],
-            [Fault::Missing { count: 2, .. }, Fault::Unreadable { line: 2, .. }]
-        ));
+        assert!(matches!(findings.faults[..], [Fault::Missing { count: 2, .. }]));
+    }
+
+    #[test]
+    fn a_line_that_is_no_record_is_found() {
+        let findings = compare(false, &[record("a", 1, 1), "hello".into()], &[1]);
+        assert!(matches!(findings.faults[..], [Fault::Unreadable { line: 2, .. }]));
     }
 
     #[test]

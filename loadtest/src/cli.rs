@@ -32,6 +32,9 @@ pub(crate) enum Command {
     /// Register a fleet, put load on a server, and measure.
     Run(Box<RunArgs>),
     /// Compare the journal of a run with the telemetry that a Godwit node wrote.
+    ///
+    /// Every run counts its devices' values from 1: runs that are checked together need endpoints of their own
+    /// (--endpoint or --first), and a run that is checked alone needs an output without an earlier run's.
     Check(CheckArgs),
     /// Ten devices with living values, until interrupted.
     Demo(DemoArgs),
@@ -168,8 +171,8 @@ pub(crate) struct CheckArgs {
     /// The journal of a run (repeatable)
     #[arg(long, required = true, value_name = "FILE")]
     pub(crate) journal: Vec<PathBuf>,
-    /// What the node's file sink wrote, oldest file first (repeatable)
-    #[arg(long, required = true, value_name = "FILE")]
+    /// What the node's file sink wrote: files, oldest first, or the folder with all of them (repeatable)
+    #[arg(long, required = true, value_name = "PATH")]
     pub(crate) output: Vec<PathBuf>,
     /// Refuse also records that repeat an earlier one under the same ce_id
     #[arg(long)]

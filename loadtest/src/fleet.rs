@@ -228,7 +228,9 @@ impl Fleet {
             self.begin(Exchange::Notify, index, due, now, out);
         } else {
             device.mid = device.take_mid();
-            self.measure.tally_mut(Action::Notify).sent(due, now);
+            let tally = self.measure.tally_mut(Action::Notify);
+            tally.sent(due, now);
+            tally.unconfirmed += 1;
             self.transmit_notification(index, Kind::NonConfirmable, out);
         }
         true

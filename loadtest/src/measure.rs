@@ -42,6 +42,8 @@ pub(crate) struct Tally {
     pub(crate) sent: u64,
     /// Ended well: a success code, or for a notification its acknowledgement.
     pub(crate) acknowledged: u64,
+    /// Left and expect no answer: non-confirmable notifications.
+    pub(crate) unconfirmed: u64,
     pub(crate) retransmissions: u64,
     pub(crate) timeouts: u64,
     pub(crate) resets: u64,
@@ -66,6 +68,7 @@ impl Default for Tally {
             due: 0,
             sent: 0,
             acknowledged: 0,
+            unconfirmed: 0,
             retransmissions: 0,
             timeouts: 0,
             resets: 0,
@@ -98,6 +101,11 @@ impl Tally {
         *self.errors.entry(code).or_default() += 1;
     }
 
+    /// What the server served, as far as can be known.
+    pub(crate) fn completed(&self) -> u64 {
+        self.acknowledged + self.unconfirmed
+    }
+
     /// Everything that ended otherwise than it should.
     pub(crate) fn failed(&self) -> u64 {
         self.timeouts + self.resets + self.errors.values().sum::<u64>()
@@ -127,9 +135,9 @@ impl Measure {
         &mut self.tallies[action as usize]
     }
 
-    /// Exchanges of all kinds that ended well: the requests that a server served.
+    /// What a server served: exchanges that ended well, and what asks for no answer.
     pub(crate) fn completed(&self) -> u64 {
-        self.tallies.iter().map(|tally| tally.acknowledged).sum()
+        self.tallies.iter().map(Tally::completed).sum()
     }
 }
 
@@ -157,6 +165,7 @@ pub(crate) struct TallyReport {
     pub(crate) due: u64,
     pub(crate) sent: u64,
     pub(crate) acknowledged: u64,
+    pub(crate) unconfirmed: u64,
     pub(crate) retransmissions: u64,
     pub(crate) timeouts: u64,
     pub(crate) resets: u64,
@@ -202,6 +211,7 @@ impl TallyReport {
             due: tally.due,
             sent: tally.sent,
             acknowledged: tally.acknowledged,
+            unconfirmed: tally.unconfirmed,
             retransmissions: tally.retransmissions,
             timeouts: tally.timeouts,
             resets: tally.resets,
@@ -211,7 +221,7 @@ impl TallyReport {
             late: tally.late,
             worst_lateness_us: tally.worst_lateness,
             errors: tally.errors.iter().map(|(&code, &count)| (code::text(code), count)).collect(),
-            per_second: tally.acknowledged as f64 * SECOND as f64 / elapsed.max(1) as f64,
+            per_second: tally.completed() as f64 * SECOND as f64 / elapsed.max(1) as f64,
             latency_us: LatencyReport::new(&tally.latency),
         }
     }

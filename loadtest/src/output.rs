@@ -25,6 +25,14 @@ pub(crate) struct Record {
     pub(crate) content: u64,
 }
 
+/// Why a line is no record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Unreadable {
+    /// The beginning of a record: its writer was killed half-way, and should not have acknowledged it.
+    Torn,
+    Malformed(String),
+}
+
 #[derive(Deserialize)]
 struct Line<'a> {
     #[serde(borrow)]
@@ -46,11 +54,14 @@ struct Line<'a> {
 }
 
 impl Record {
-    /// Reads a line; the error says what is wrong with it.
-    pub(crate) fn parse(line: &str) -> Result<Self, String> {
-        let line: Line<'_> = serde_json::from_str(line).map_err(|error| error.to_string())?;
+    /// Reads a line.
+    pub(crate) fn parse(line: &str) -> Result<Self, Unreadable> {
+        let line: Line<'_> = serde_json::from_str(line).map_err(|error| match error.is_eof() {
+            true => Unreadable::Torn,
+            false => Unreadable::Malformed(error.to_string()),
+        })?;
         if line.order.is_empty() || !line.order.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(format!("order {:?} is no hexadecimal number", line.order));
+            return Err(Unreadable::Malformed(format!("order {:?} is no hexadecimal number", line.order)));
         }
         let mut hasher = DefaultHasher::new();
         (&line.kind, &line.source, &line.endpoint, &line.path).hash(&mut hasher);
@@ -136,8 +147,11 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_line_is_an_error() {
-        assert!(Record::parse(&LINE[..200]).is_err());
-        assert!(Record::parse(&LINE.replace("0000000000010000002a", "late")).is_err());
+    fn a_torn_line_is_told_from_a_malformed_one() {
+        for cut in 0..LINE.len() - 1 {
+            assert_eq!(Record::parse(&LINE[..cut]), Err(Unreadable::Torn), "{cut}");
+        }
+        let malformed = [LINE.replace("0000000000010000002a", "late"), format!("{LINE}{LINE}"), "{}".into()];
+        assert!(malformed.iter().all(|line| matches!(Record::parse(line), Err(Unreadable::Malformed(_)))));
     }
 }

@@ -26,7 +26,7 @@ pub(crate) fn line(text: &str) -> io::Result<()> {
 pub(crate) struct Phase {
     name: &'static str,
     seconds: f64,
-    /// Exchanges of devices that ended well.
+    /// Exchanges that ended well, and non-confirmable notifications.
     completed: u64,
     server: Option<Cost>,
     generator: Option<Cost>,

@@ -225,7 +225,7 @@ pub(crate) fn status(fleet: &Fleet) -> String {
         fleet.registered(),
         fleet.observed().0,
         fleet.measure.tally(Action::Update).acknowledged,
-        fleet.measure.tally(Action::Notify).acknowledged.max(fleet.measure.tally(Action::Notify).sent),
+        fleet.measure.tally(Action::Notify).completed(),
         fleet.open(),
         sum(|tally| tally.retransmissions),
         sum(crate::measure::Tally::failed),
