@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Secret, size, span};
+use crate::admin::Role;
 
 /// Where registrations, observations and operations live.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -134,10 +135,13 @@ pub struct Admin {
     /// Allow gRPC without TLS on an address that is not loopback.
     pub allow_plaintext: bool,
     /// File of `name role sha256` lines: the caller's name, `read`, `operate` or `admin`, and the SHA-256 of its
-    /// bearer token in hexadecimal.
+    /// bearer token in hexadecimal, or `-` for a caller with a client certificate of that name. Read again when it
+    /// has changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-shape" = "a path"))]
     pub tokens_file: Option<PathBuf>,
+    /// Role of a client certificate whose names `tokens_file` does not list: `read`, `operate` or `admin`.
+    pub client_role: Role,
     /// TLS of the gRPC port.
     pub tls: Tls,
 }
@@ -148,6 +152,7 @@ impl Default for Admin {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 5690)),
             allow_plaintext: false,
             tokens_file: None,
+            client_role: Role::Read,
             tls: Tls::default(),
         }
     }
