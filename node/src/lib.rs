@@ -1,5 +1,6 @@
 //! The Godwit node.
 
+pub mod admin;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -10,6 +11,8 @@ pub mod health;
 pub mod identity;
 pub mod log;
 pub mod metrics;
+pub mod models;
 pub mod profile;
+pub mod seal;
 pub mod store;
 pub mod telemetry;
