@@ -53,11 +53,6 @@ impl<A> Load<A> {
         Self { action, schedule, round: Round::new(devices) }
     }
 
-    /// Lets nothing be due from `at` on.
-    pub(crate) fn end(&mut self, at: Micros) {
-        self.schedule.end(at);
-    }
-
     /// Whether every event of the schedule has been fired.
     pub(crate) fn is_done(&self) -> bool {
         self.schedule.due().is_none()

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use crate::address::AddressPlan;
 use crate::cli::RunArgs;
@@ -112,7 +111,7 @@ impl Run<'_> {
         let devices = self.args.fleet.devices;
         let mut loads = vec![self.load(Action::Register, self.args.register_rate, Some(devices.into()))];
         if self.args.overlap {
-            loads.extend(self.steady_loads(None));
+            loads.extend(self.steady_loads());
         }
         self.phase("register", &mut loads, None, |fleet, loads| {
             (loads[0].is_done() && fleet.registered() + fleet.refused() >= devices, fleet.registered().into())
@@ -120,14 +119,13 @@ impl Run<'_> {
         if self.fleet.registered() == 0 {
             return Ok(());
         }
-        let (begin, settle) = (self.driver.clock.now(), micros(self.args.settle));
-        loads.iter_mut().for_each(|load| load.end(begin + settle));
-        self.phase("settle", &mut loads, Some(settle), |_, _| (false, 0))?;
+        let settle = Some(micros(self.args.settle));
+        self.phase("settle", &mut loads, settle, |_, _| (false, 0))?;
         if self.args.notify_rate.0 > 0.0 && self.fleet.observed().0 == 0 {
             self.progress.finish();
             return Err(Error::NothingObserved);
         }
-        let mut loads = self.steady_loads(Some(self.args.duration));
+        let mut loads = self.steady_loads();
         let duration = Some(micros(self.args.duration));
         self.phase("load", &mut loads, duration, |_, _| (false, 0))?;
         self.drain()?;
@@ -145,12 +143,11 @@ impl Run<'_> {
         Load::new(action, Schedule::new(self.driver.clock.now(), rate, end), self.args.fleet.devices)
     }
 
-    /// Updates and notifications, for a duration or until told otherwise.
-    fn steady_loads(&self, duration: Option<Duration>) -> Vec<Load<Action>> {
-        let events = |rate: Rate| duration.map(|duration| (rate.0 * duration.as_secs_f64()) as u64);
-        [(Action::Update, self.args.update_rate), (Action::Notify, self.args.notify_rate)]
-            .map(|(action, rate)| self.load(action, rate, events(rate)))
-            .into()
+    fn steady_loads(&self) -> Vec<Load<Action>> {
+        vec![
+            self.load(Action::Update, self.args.update_rate, None),
+            self.load(Action::Notify, self.args.notify_rate, None),
+        ]
     }
 
     fn drain(&mut self) -> Result<(), Error> {
@@ -183,12 +180,10 @@ impl Run<'_> {
                 let fleet = &self.fleet;
                 self.progress.show(now, position, || status(fleet));
             }
-            // What was due by the end is sent, however late.
-            let over = now >= end && loads.iter().all(Load::is_done);
-            if over || done(&self.fleet, loads).0 || self.driver.interrupted() != interrupted {
+            if now >= end || done(&self.fleet, loads).0 || self.driver.interrupted() != interrupted {
                 break;
             }
-            self.driver.turn(&mut self.fleet, loads, glance.min(end.max(now))).map_err(Error::Socket)?;
+            self.driver.turn(&mut self.fleet, loads, glance.min(end)).map_err(Error::Socket)?;
         }
         let now = self.driver.clock.now();
         let completed = self.fleet.measure.completed() - before.2;

@@ -68,12 +68,6 @@ impl Schedule {
         Self { start, rate: rate.0, next: 0, end }
     }
 
-    /// Drops the events that would be due from `at` on.
-    pub(crate) fn end(&mut self, at: Micros) {
-        let events = (at.saturating_sub(self.start) as f64 * self.rate / SECOND as f64).ceil() as u64;
-        self.end = Some(self.end.map_or(events, |end| end.min(events)));
-    }
-
     /// When the next event is due, if there is one.
     pub(crate) fn due(&self) -> Option<Micros> {
         let more = self.rate > 0.0 && self.end.is_none_or(|end| self.next < end);
@@ -142,14 +136,6 @@ mod tests {
         assert_eq!(late[0], (1, 2_000));
         assert_eq!(late[8], (9, 10_000));
         assert_eq!(schedule.due(), None);
-    }
-
-    #[test]
-    fn an_ended_schedule_still_owes_what_was_due_before() {
-        let mut schedule = Schedule::new(1_000, Rate(1000.0), None);
-        schedule.end(4_000);
-        let due: Vec<_> = std::iter::from_fn(|| schedule.take(60_000)).map(|(_, due)| due).collect();
-        assert_eq!(due, [1_000, 2_000, 3_000]);
     }
 
     #[test]
