@@ -96,7 +96,6 @@ impl<'a> Reader<'a> {
 
     pub(super) fn text(&mut self) -> Result<Cow<'a, str>, DecodeError> {
         let start = self.position();
-        // `str` and `str_iter` say neither why nor where they fail, so the bytes are looked at first.
         if self.datatype()? == Type::StringIndef {
             let mut whole = String::new();
             let chunks = self
@@ -109,6 +108,7 @@ impl<'a> Reader<'a> {
         text.map(Cow::Borrowed).map_err(|e| self.text_error(start, &e))
     }
 
+    /// minicbor has no kind of its own for text that is not UTF-8.
     fn text_error(&self, start: usize, error: &minicbor::decode::Error) -> DecodeError {
         if error.is_end_of_input() || error.is_type_mismatch() {
             return self.error(error);
