@@ -18,7 +18,7 @@ use crate::schedule::{Rate, duration};
     after_help = "Examples:\n  \
         godwit-load run --devices 10000 --register-rate 2000/s --notify-rate 5000/s --duration 60s \\\n    \
         --journal journal.ndjson --server-pid $(pidof godwit)\n  \
-        godwit-load check --journal journal.ndjson --output godwit-output.ndjson\n  \
+        godwit-load check --journal journal.ndjson --output godwit-data/telemetry\n  \
         godwit-load demo"
 )]
 pub(crate) struct Cli {
@@ -133,7 +133,7 @@ pub(crate) struct RunArgs {
     /// How long updates and notifications go on; with neither, how long the fleet is idle
     #[arg(long, default_value = "10s", value_parser = duration)]
     pub(crate) duration: Duration,
-    /// Pause after the registrations, for the server to observe
+    /// After the registrations, wait until the server has observed nothing further for this long
     #[arg(long, default_value = "2s", value_parser = duration)]
     pub(crate) settle: Duration,
     /// Start updates and notifications with the first registration instead of after the last

@@ -123,8 +123,10 @@ fn measure(
     let end = begin + micros(duration);
     let events = (rate.0 * duration.as_secs_f64()) as u64;
     let mut loads = [Load::new((), Schedule::new(begin, rate, Some(events)), devices)];
-    while clock.now() < end && !driver.interrupted() {
-        driver.turn(&mut echoes, &mut loads, end).map_err(Error::Socket)?;
+    // What was due by the end is sent, however late.
+    while (clock.now() < end || !loads[0].is_done()) && !driver.interrupted() {
+        let until = end.max(clock.now());
+        driver.turn(&mut echoes, &mut loads, until).map_err(Error::Socket)?;
     }
     let elapsed = clock.now() - begin;
     // What is still under way gets a moment.

@@ -1,7 +1,9 @@
 //! A run: `register → settle → load → drain → de-register → drain`, with a measurement of each phase.
 
+use std::cell::Cell;
 use std::io;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use crate::address::AddressPlan;
 use crate::cli::RunArgs;
@@ -111,7 +113,7 @@ impl Run<'_> {
         let devices = self.args.fleet.devices;
         let mut loads = vec![self.load(Action::Register, self.args.register_rate, Some(devices.into()))];
         if self.args.overlap {
-            loads.extend(self.steady_loads());
+            loads.extend(self.steady_loads(None));
         }
         self.phase("register", &mut loads, None, |fleet, loads| {
             (loads[0].is_done() && fleet.registered() + fleet.refused() >= devices, fleet.registered().into())
@@ -119,13 +121,20 @@ impl Run<'_> {
         if self.fleet.registered() == 0 {
             return Ok(());
         }
-        let settle = Some(micros(self.args.settle));
-        self.phase("settle", &mut loads, settle, |_, _| (false, 0))?;
+        let (clock, settle) = (self.driver.clock, micros(self.args.settle));
+        let last = Cell::new((0, clock.now()));
+        self.phase("settle", &mut loads, None, |fleet, _| {
+            let (devices, observations) = fleet.observed();
+            if observations != last.get().0 {
+                last.set((observations, clock.now()));
+            }
+            (clock.now() - last.get().1 >= settle, devices.into())
+        })?;
         if self.args.notify_rate.0 > 0.0 && self.fleet.observed().0 == 0 {
             self.progress.finish();
             return Err(Error::NothingObserved);
         }
-        let mut loads = self.steady_loads();
+        let mut loads = self.steady_loads(Some(self.args.duration));
         let duration = Some(micros(self.args.duration));
         self.phase("load", &mut loads, duration, |_, _| (false, 0))?;
         self.drain()?;
@@ -143,11 +152,12 @@ impl Run<'_> {
         Load::new(action, Schedule::new(self.driver.clock.now(), rate, end), self.args.fleet.devices)
     }
 
-    fn steady_loads(&self) -> Vec<Load<Action>> {
-        vec![
-            self.load(Action::Update, self.args.update_rate, None),
-            self.load(Action::Notify, self.args.notify_rate, None),
-        ]
+    /// Updates and notifications, for a duration or until told otherwise.
+    fn steady_loads(&self, duration: Option<Duration>) -> Vec<Load<Action>> {
+        let events = |rate: Rate| duration.map(|duration| (rate.0 * duration.as_secs_f64()) as u64);
+        [(Action::Update, self.args.update_rate), (Action::Notify, self.args.notify_rate)]
+            .map(|(action, rate)| self.load(action, rate, events(rate)))
+            .into()
     }
 
     fn drain(&mut self) -> Result<(), Error> {
@@ -180,10 +190,12 @@ impl Run<'_> {
                 let fleet = &self.fleet;
                 self.progress.show(now, position, || status(fleet));
             }
-            if now >= end || done(&self.fleet, loads).0 || self.driver.interrupted() != interrupted {
+            // What was due by the end is sent, however late.
+            let over = now >= end && loads.iter().all(Load::is_done);
+            if over || done(&self.fleet, loads).0 || self.driver.interrupted() != interrupted {
                 break;
             }
-            self.driver.turn(&mut self.fleet, loads, glance.min(end)).map_err(Error::Socket)?;
+            self.driver.turn(&mut self.fleet, loads, glance.min(end.max(now))).map_err(Error::Socket)?;
         }
         let now = self.driver.clock.now();
         let completed = self.fleet.measure.completed() - before.2;
