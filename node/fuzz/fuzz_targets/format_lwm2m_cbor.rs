@@ -1,0 +1,10 @@
+//! LwM2M CBOR (11544).
+
+#![no_main]
+
+#[path = "support/format.rs"]
+mod format;
+
+use godwit_lwm2m::format::ContentFormat;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| format::check(ContentFormat::Lwm2mCbor, data));

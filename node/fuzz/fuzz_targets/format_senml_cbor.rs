@@ -1,0 +1,10 @@
+//! SenML CBOR with the nulls of SenML-ETCH (112, 322).
+
+#![no_main]
+
+#[path = "support/format.rs"]
+mod format;
+
+use godwit_lwm2m::format::ContentFormat;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| format::check(ContentFormat::SenmlEtchCbor, data));

@@ -1,0 +1,10 @@
+//! SenML JSON with the nulls of SenML-ETCH (110, 320).
+
+#![no_main]
+
+#[path = "support/format.rs"]
+mod format;
+
+use godwit_lwm2m::format::ContentFormat;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| format::check(ContentFormat::SenmlEtchJson, data));
