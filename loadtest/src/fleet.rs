@@ -6,8 +6,8 @@
 use std::collections::HashMap;
 
 use crate::clock::{Clock, Micros, SECOND};
-use crate::coap::{self, Encoder, Kind, Message, code, option};
-use crate::content::{self, Datum};
+use crate::coap::{self, Kind, Message, code, option};
+use crate::content::Datum;
 use crate::device::{Device, Exchange, Phase, Then};
 use crate::endpoint::Template;
 use crate::journal::{Entry, Journal};
@@ -73,12 +73,12 @@ pub(crate) enum Fired {
 /// All devices and what they share.
 pub(crate) struct Fleet {
     pub(crate) make: Make,
-    links: String,
+    pub(crate) links: String,
     pub(crate) devices: Vec<Device>,
     pub(crate) observations: Observations,
     pub(crate) targets: Targets,
     /// Registration paths that are too long to fit into a device.
-    long_locations: HashMap<u32, Box<[u8]>>,
+    pub(crate) long_locations: HashMap<u32, Box<[u8]>>,
     /// What servers wrote, where it differs from the model.
     pub(crate) written: HashMap<(u32, Path), Datum>,
     pub(crate) replies: Replies,
@@ -88,8 +88,8 @@ pub(crate) struct Fleet {
     journal: Option<Journal>,
     clock: Clock,
     pub(crate) scratch: Vec<u8>,
-    payload: Vec<u8>,
-    name: String,
+    pub(crate) payload: Vec<u8>,
+    pub(crate) name: String,
     registered: u32,
     refused: u32,
     open: u32,
@@ -267,84 +267,6 @@ impl Fleet {
         let factor = 1.0 + (timing.random_factor - 1.0) * f64::from(spread) / f64::from(u32::MAX);
         let timeout = (timing.ack_timeout as f64 * factor) as Micros;
         self.wheel.arm(now + (timeout << retransmissions), index, mid, Purpose::Retransmit);
-    }
-
-    fn transmit_register(&mut self, index: u32, out: &mut impl Transport) {
-        let mid = self.devices[index as usize].mid;
-        let make = &self.make;
-        self.name.clear();
-        self.name.push_str("ep=");
-        make.endpoint.write(make.first + u64::from(index), &mut self.name);
-        let mut message =
-            Encoder::begin(&mut self.scratch, Kind::Confirmable, code::POST, mid, &mid.to_be_bytes());
-        message
-            .option(option::URI_PATH, b"rd")
-            .uint(option::CONTENT_FORMAT, content::LINKS.into())
-            .option(option::URI_QUERY, self.name.as_bytes())
-            .option(option::URI_QUERY, format!("lt={}", make.lifetime).as_bytes())
-            .option(option::URI_QUERY, format!("lwm2m={}", make.version).as_bytes())
-            .option(option::URI_QUERY, format!("b={}", make.binding).as_bytes());
-        if make.queue {
-            message.option(option::URI_QUERY, b"Q");
-        }
-        message.payload(self.links.as_bytes());
-        out.send(index, &self.scratch);
-    }
-
-    fn transmit_to_location(&mut self, index: u32, code: u8, out: &mut impl Transport) {
-        let device = &self.devices[index as usize];
-        let location = match device.location() {
-            [] => self.long_locations.get(&index).map_or(&[][..], AsRef::as_ref),
-            location => location,
-        };
-        let token = device.mid.to_be_bytes();
-        Encoder::begin(&mut self.scratch, Kind::Confirmable, code, device.mid, &token).encoded_path(location);
-        out.send(index, &self.scratch);
-    }
-
-    fn transmit_notification(&mut self, index: u32, kind: Kind, out: &mut impl Transport) {
-        let device = &self.devices[index as usize];
-        let observation = self.observations.observation(device.notifying);
-        self.payload.clear();
-        let (target, format, count) = (observation.target, observation.format, device.notified);
-        match *self.targets.target(target).paths {
-            // The hot case: one resource, nothing on the heap.
-            [path] if path.ids().len() == 3 && self.written.is_empty() => {
-                if let Some(datum) = self.make.model.value(&path, index, count) {
-                    content::encode(format, path, &[(path, datum)], &mut self.payload);
-                }
-            }
-            ref paths => {
-                let values = self.read(paths, index, count);
-                let root = if let [path] = paths { *path } else { Path::ROOT };
-                content::encode(format, root, &values, &mut self.payload);
-            }
-        }
-        let device = &self.devices[index as usize];
-        let token = self.observations.observation(device.notifying).token();
-        Encoder::begin(&mut self.scratch, kind, code::CONTENT, device.mid, token)
-            .uint(option::OBSERVE, count & 0xFF_FFFF)
-            .uint(option::CONTENT_FORMAT, format.into())
-            .payload(&self.payload);
-        out.send(index, &self.scratch);
-    }
-
-    /// The values at paths as the device has them: what was written, else what the model says.
-    pub(crate) fn read(&self, paths: &[Path], index: u32, count: u32) -> Vec<(Path, Datum)> {
-        let read = |path| self.make.model.read(path, index, count);
-        let mut values: Vec<_> = paths.iter().flat_map(read).collect();
-        if paths.len() > 1 {
-            values.sort_by_key(|(path, _)| *path);
-            values.dedup_by_key(|(path, _)| *path);
-        }
-        if !self.written.is_empty() {
-            for (path, datum) in &mut values {
-                if let Some(written) = self.written.get(&(index, *path)) {
-                    *datum = written.clone();
-                }
-            }
-        }
-        values
     }
 
     /// Retransmits, or gives up, what is due by `now`.
@@ -525,24 +447,6 @@ impl Fleet {
         self.finish(index, now, out);
     }
 
-    /// Keeps Location-Path as the Uri-Path of what follows; `false` when the answer names none.
-    fn keep_location(&mut self, index: u32, message: &Message<'_>) -> bool {
-        let mut buffer = Vec::with_capacity(24);
-        let mut path = Encoder::begin(&mut buffer, Kind::Confirmable, code::EMPTY, 0, &[]);
-        for (number, segment) in message.options() {
-            if number == option::LOCATION_PATH {
-                path.option(option::URI_PATH, segment);
-            }
-        }
-        let options = &buffer[4..];
-        if self.devices[index as usize].keep_location(options) {
-            self.long_locations.remove(&index);
-        } else {
-            self.long_locations.insert(index, options.into());
-        }
-        !options.is_empty()
-    }
-
     fn acknowledge(&mut self, action: Action, index: u32, arrived: Micros) {
         let since = self.devices[index as usize].since;
         // Arrival may precede the due time by the grain of the clocks.
@@ -654,124 +558,8 @@ fn action(exchange: Exchange) -> Option<Action> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Values;
-
-    /// Keeps what devices send.
-    #[derive(Default)]
-    struct Wire(Vec<(u32, Vec<u8>)>);
-
-    impl Transport for Wire {
-        fn send(&mut self, device: u32, message: &[u8]) {
-            self.0.push((device, message.to_vec()));
-        }
-    }
-
-    /// A fleet and a scripted server, with time that moves only when told.
-    struct Bench {
-        fleet: Fleet,
-        wire: Wire,
-        now: Micros,
-    }
-
-    impl Bench {
-        fn new(devices: u32, confirmable: bool) -> Self {
-            let objects: Vec<String> = ["/1/0", "/3/0", "/3303/0"].map(Into::into).into();
-            let make = Make {
-                endpoint: "load-{:08}".parse().unwrap(),
-                first: 0,
-                lifetime: 300,
-                version: "1.1".into(),
-                binding: "U".into(),
-                queue: false,
-                confirmable,
-                model: Model::new(&objects, Values::Counter).unwrap(),
-                timing: Timing::default(),
-            };
-            let fleet = Fleet::new(make, devices, 1, None, Clock::start());
-            Self { fleet, wire: Wire::default(), now: 0 }
-        }
-
-        fn fire(&mut self, action: Action, device: u32) -> Fired {
-            self.fleet.fire(action, device, self.now, self.now, &mut self.wire)
-        }
-
-        fn sent(&mut self) -> Vec<Vec<u8>> {
-            std::mem::take(&mut self.wire.0).into_iter().map(|(_, message)| message).collect()
-        }
-
-        fn only(&mut self) -> Vec<u8> {
-            let mut sent = self.sent();
-            assert_eq!(sent.len(), 1);
-            sent.remove(0)
-        }
-
-        fn receive(&mut self, device: u32, datagram: &[u8]) {
-            self.fleet.handle(self.now, self.now, device, datagram, &mut self.wire);
-        }
-
-        fn answer(&mut self, device: u32, request: &[u8], code: u8, location: &[&str]) {
-            let request = Message::parse(request).unwrap();
-            let mut reply = Vec::new();
-            let mut encoder =
-                Encoder::begin(&mut reply, Kind::Acknowledgement, code, request.mid, request.token);
-            for segment in location {
-                encoder.option(option::LOCATION_PATH, segment.as_bytes());
-            }
-            self.receive(device, &reply);
-        }
-
-        fn registered(devices: u32, confirmable: bool) -> Self {
-            let mut bench = Self::new(devices, confirmable);
-            for device in 0..devices {
-                bench.fire(Action::Register, device);
-                let request = bench.only();
-                bench.answer(device, &request, code::CREATED, &["rd", &format!("id{device}")]);
-            }
-            bench
-        }
-
-        fn request(&mut self, code: u8, mid: u16, path: &str, options: &[(u16, u32)]) -> Vec<u8> {
-            let mut request = Vec::new();
-            let mut encoder = Encoder::begin(&mut request, Kind::Confirmable, code, mid, b"tok");
-            for &(number, value) in options.iter().filter(|(number, _)| *number < option::URI_PATH) {
-                encoder.uint(number, value);
-            }
-            for segment in path.split('/').skip(1) {
-                encoder.option(option::URI_PATH, segment.as_bytes());
-            }
-            for &(number, value) in options.iter().filter(|(number, _)| *number > option::URI_PATH) {
-                encoder.uint(number, value);
-            }
-            self.receive(0, &request);
-            self.only()
-        }
-
-        fn observe(&mut self, path: &str) {
-            let reply = self.request(code::GET, 900, path, &[(option::OBSERVE, 0)]);
-            assert_eq!(Message::parse(&reply).unwrap().uint(option::OBSERVE), Some(1));
-        }
-
-        fn acknowledge(&mut self, kind: Kind, message: &[u8]) {
-            let mut reply = Vec::new();
-            coap::empty(&mut reply, kind, Message::parse(message).unwrap().mid);
-            self.receive(0, &reply);
-        }
-
-        fn pass(&mut self, until: Micros) -> Vec<(Micros, Vec<u8>)> {
-            let mut sent = Vec::new();
-            while self.now < until {
-                self.now += 20_000;
-                self.fleet.expire(self.now, &mut self.wire);
-                let now = self.now;
-                sent.extend(self.sent().into_iter().map(|message| (now, message)));
-            }
-            sent
-        }
-
-        fn tally(&self, action: Action) -> &crate::measure::Tally {
-            self.fleet.measure.tally(action)
-        }
-    }
+    use crate::bench::Bench;
+    use crate::coap::Encoder;
 
     #[test]
     fn a_registration_carries_what_the_fleet_is_and_an_update_goes_to_its_location() {
@@ -842,17 +630,6 @@ mod tests {
     }
 
     #[test]
-    fn a_cancelled_observation_takes_its_open_notification_along() {
-        let mut bench = Bench::registered(1, true);
-        bench.observe("/3303/0/5700");
-        bench.fire(Action::Notify, 0);
-        bench.sent();
-        bench.request(code::GET, 901, "/3303/0/5700", &[(option::OBSERVE, 1)]);
-        assert_eq!((bench.fleet.open(), bench.tally(Action::Notify).superseded), (0, 1));
-        assert!(bench.pass(100 * SECOND).is_empty());
-    }
-
-    #[test]
     fn a_forgotten_registration_is_made_again_without_its_observations() {
         let mut bench = Bench::registered(1, true);
         bench.observe("/3303/0/5700");
@@ -908,104 +685,6 @@ mod tests {
         bench.receive(0, &reply);
         assert_eq!(bench.only(), [0x60, 0, 0x10, 0x92]);
         assert_eq!((bench.fleet.registered(), bench.tally(Action::Register).acknowledged), (1, 1));
-    }
-
-    #[test]
-    fn a_repeated_request_gets_the_same_reply_and_is_done_once() {
-        let mut bench = Bench::registered(1, true);
-        let first = bench.request(code::GET, 77, "/3303/0/5700", &[]);
-        let second = bench.request(code::GET, 77, "/3303/0/5700", &[]);
-        assert_eq!(first, second);
-        let served = bench.fleet.measure.served;
-        assert_eq!((served.reads, served.duplicates), (1, 1));
-    }
-
-    #[test]
-    fn each_request_of_a_server_gets_the_code_that_a_device_would_give() {
-        let mut bench = Bench::registered(1, true);
-        let accept = |format: u16| vec![(option::ACCEPT, u32::from(format))];
-        for (mid, (code, path, options, want)) in [
-            (code::GET, "/3303/0/5700", accept(content::SENML_CBOR), code::CONTENT),
-            (code::GET, "/3303/0", accept(content::TLV), code::CONTENT),
-            (code::GET, "/3", accept(content::LINKS), code::CONTENT),
-            (code::GET, "/3303/0", accept(content::TEXT), code::NOT_ACCEPTABLE),
-            (code::GET, "/3303/0", accept(60), code::NOT_ACCEPTABLE),
-            (code::GET, "/9/0", vec![], code::NOT_FOUND),
-            (code::GET, "/3/0/4", vec![], code::METHOD_NOT_ALLOWED),
-            (code::POST, "/3/0/4", vec![], code::CHANGED),
-            (code::POST, "/3303/0/5700", vec![], code::METHOD_NOT_ALLOWED),
-            (code::PUT, "/3303/0/5700", vec![], code::CHANGED),
-            (code::POST, "/3303", vec![], code::CREATED),
-            (code::DELETE, "/3303/0", vec![], code::DELETED),
-            (code::GET, "/3/0", vec![(option::URI_QUERY + 6, 1)], code::BAD_OPTION),
-        ]
-        .into_iter()
-        .enumerate()
-        {
-            let reply = bench.request(code, mid as u16, path, &options);
-            let reply = Message::parse(&reply).unwrap();
-            assert_eq!(code::text(reply.code), code::text(want), "{path}");
-            assert_eq!(reply.token, b"tok");
-        }
-    }
-
-    fn composite(bench: &mut Bench, code: u8, mid: u16, observe: Option<u32>, pack: &str) -> Vec<u8> {
-        let mut request = Vec::new();
-        let mut encoder = Encoder::begin(&mut request, Kind::Confirmable, code, mid, b"tok");
-        if let Some(observe) = observe {
-            encoder.uint(option::OBSERVE, observe);
-        }
-        encoder.uint(option::CONTENT_FORMAT, content::SENML_JSON.into());
-        encoder.uint(option::ACCEPT, content::SENML_JSON.into());
-        encoder.payload(pack.as_bytes());
-        bench.receive(0, &request);
-        bench.only()
-    }
-
-    #[test]
-    fn a_composite_observation_brings_all_its_paths_in_one_notification() {
-        let mut bench = Bench::registered(1, true);
-        let pack = r#"[{"n":"/3/0/9"},{"n":"/3303/0/5700"},{"n":"/9/9/9"}]"#;
-        composite(&mut bench, code::FETCH, 900, Some(0), pack);
-        assert_eq!(bench.fire(Action::Notify, 0), Fired::Sent);
-        let notification = bench.only();
-        let payload = String::from_utf8_lossy(Message::parse(&notification).unwrap().payload).into_owned();
-        assert_eq!(payload, r#"[{"n":"/3/0/9","v":2},{"n":"/3303/0/5700","v":2}]"#);
-        composite(&mut bench, code::FETCH, 901, Some(1), pack);
-        assert_eq!(bench.fleet.observed(), (0, 0));
-    }
-
-    #[test]
-    fn what_a_server_writes_in_senml_is_read_back() {
-        let mut bench = Bench::registered(1, true);
-        let pack = r#"[{"n":"/3/0/14","vs":"+05:45"},{"n":"/1/0/1","v":60}]"#;
-        let reply = composite(&mut bench, code::IPATCH, 900, None, pack);
-        assert_eq!(Message::parse(&reply).unwrap().code, code::CHANGED);
-        let reply = bench.request(code::GET, 901, "/3/0/14", &[]);
-        assert_eq!(Message::parse(&reply).unwrap().payload, b"+05:45");
-        let wrong = r#"[{"n":"/3/0/9","v":60}]"#;
-        let reply = composite(&mut bench, code::IPATCH, 902, None, wrong);
-        assert_eq!(Message::parse(&reply).unwrap().code, code::METHOD_NOT_ALLOWED);
-    }
-
-    #[test]
-    fn a_long_answer_goes_out_in_the_blocks_that_were_asked_for() {
-        let mut bench = Bench::registered(1, true);
-        let links = vec![(option::ACCEPT, u32::from(content::LINKS))];
-        let whole = bench.request(code::GET, 1, "/3/0", &links);
-        let whole = Message::parse(&whole).unwrap().payload.to_vec();
-        let mut body = Vec::new();
-        for number in 0.. {
-            let block = number << 4 | 1;
-            let options = [links[0], (option::BLOCK2, block)];
-            let part = bench.request(code::GET, 100 + number as u16, "/3/0", &options);
-            let part = Message::parse(&part).unwrap();
-            body.extend_from_slice(part.payload);
-            if part.uint(option::BLOCK2).unwrap() & 8 == 0 {
-                break;
-            }
-        }
-        assert_eq!(body, whole);
     }
 
     #[test]

@@ -9,6 +9,8 @@
 
 mod address;
 mod batch;
+#[cfg(test)]
+mod bench;
 mod check;
 mod cli;
 mod clock;
@@ -40,6 +42,7 @@ mod senml;
 mod serve;
 mod socket;
 mod target;
+mod uplink;
 mod wheel;
 
 use std::io::Write as _;

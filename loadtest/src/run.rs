@@ -13,7 +13,7 @@ use crate::echo;
 use crate::error::Error;
 use crate::fleet::{Fleet, Make, Timing};
 use crate::journal::Journal;
-use crate::measure::Action;
+use crate::measure::{Action, Tally};
 use crate::model::{Model, Values};
 use crate::process::{self, Usage};
 use crate::progress::Progress;
@@ -229,7 +229,7 @@ impl Run<'_> {
 
 /// One line on how a fleet is.
 pub(crate) fn status(fleet: &Fleet) -> String {
-    let sum = |count: fn(&crate::measure::Tally) -> u64| {
+    let sum = |count: fn(&Tally) -> u64| {
         Action::ALL.iter().map(|&action| count(fleet.measure.tally(action))).sum::<u64>()
     };
     format!(
@@ -240,6 +240,6 @@ pub(crate) fn status(fleet: &Fleet) -> String {
         fleet.measure.tally(Action::Notify).completed(),
         fleet.open(),
         sum(|tally| tally.retransmissions),
-        sum(crate::measure::Tally::failed),
+        sum(Tally::failed),
     )
 }

@@ -269,3 +269,121 @@ fn slice(reply: &mut Encoder<'_>, block: u32, payload: &[u8]) {
     reply.uint(option::SIZE2, payload.len() as u32);
     reply.payload(&payload[begin..end]);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::Bench;
+    use crate::clock::SECOND;
+    use crate::fleet::Fired;
+    use crate::measure::Action;
+
+    #[test]
+    fn a_cancelled_observation_takes_its_open_notification_along() {
+        let mut bench = Bench::registered(1, true);
+        bench.observe("/3303/0/5700");
+        bench.fire(Action::Notify, 0);
+        bench.sent();
+        bench.request(code::GET, 901, "/3303/0/5700", &[(option::OBSERVE, 1)]);
+        assert_eq!((bench.fleet.open(), bench.tally(Action::Notify).superseded), (0, 1));
+        assert!(bench.pass(100 * SECOND).is_empty());
+    }
+
+    #[test]
+    fn a_repeated_request_gets_the_same_reply_and_is_done_once() {
+        let mut bench = Bench::registered(1, true);
+        let first = bench.request(code::GET, 77, "/3303/0/5700", &[]);
+        let second = bench.request(code::GET, 77, "/3303/0/5700", &[]);
+        assert_eq!(first, second);
+        let served = bench.fleet.measure.served;
+        assert_eq!((served.reads, served.duplicates), (1, 1));
+    }
+
+    #[test]
+    fn each_request_of_a_server_gets_the_code_that_a_device_would_give() {
+        let mut bench = Bench::registered(1, true);
+        let accept = |format: u16| vec![(option::ACCEPT, u32::from(format))];
+        for (mid, (code, path, options, want)) in [
+            (code::GET, "/3303/0/5700", accept(content::SENML_CBOR), code::CONTENT),
+            (code::GET, "/3303/0", accept(content::TLV), code::CONTENT),
+            (code::GET, "/3", accept(content::LINKS), code::CONTENT),
+            (code::GET, "/3303/0", accept(content::TEXT), code::NOT_ACCEPTABLE),
+            (code::GET, "/3303/0", accept(60), code::NOT_ACCEPTABLE),
+            (code::GET, "/9/0", vec![], code::NOT_FOUND),
+            (code::GET, "/3/0/4", vec![], code::METHOD_NOT_ALLOWED),
+            (code::POST, "/3/0/4", vec![], code::CHANGED),
+            (code::POST, "/3303/0/5700", vec![], code::METHOD_NOT_ALLOWED),
+            (code::PUT, "/3303/0/5700", vec![], code::CHANGED),
+            (code::POST, "/3303", vec![], code::CREATED),
+            (code::DELETE, "/3303/0", vec![], code::DELETED),
+            (code::GET, "/3/0", vec![(option::URI_QUERY + 6, 1)], code::BAD_OPTION),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let reply = bench.request(code, mid as u16, path, &options);
+            let reply = Message::parse(&reply).unwrap();
+            assert_eq!(code::text(reply.code), code::text(want), "{path}");
+            assert_eq!(reply.token, b"tok");
+        }
+    }
+
+    fn composite(bench: &mut Bench, code: u8, mid: u16, observe: Option<u32>, pack: &str) -> Vec<u8> {
+        let mut request = Vec::new();
+        let mut encoder = Encoder::begin(&mut request, Kind::Confirmable, code, mid, b"tok");
+        if let Some(observe) = observe {
+            encoder.uint(option::OBSERVE, observe);
+        }
+        encoder.uint(option::CONTENT_FORMAT, content::SENML_JSON.into());
+        encoder.uint(option::ACCEPT, content::SENML_JSON.into());
+        encoder.payload(pack.as_bytes());
+        bench.receive(0, &request);
+        bench.only()
+    }
+
+    #[test]
+    fn a_composite_observation_brings_all_its_paths_in_one_notification() {
+        let mut bench = Bench::registered(1, true);
+        let pack = r#"[{"n":"/3/0/9"},{"n":"/3303/0/5700"},{"n":"/9/9/9"}]"#;
+        composite(&mut bench, code::FETCH, 900, Some(0), pack);
+        assert_eq!(bench.fire(Action::Notify, 0), Fired::Sent);
+        let notification = bench.only();
+        let payload = String::from_utf8_lossy(Message::parse(&notification).unwrap().payload).into_owned();
+        assert_eq!(payload, r#"[{"n":"/3/0/9","v":2},{"n":"/3303/0/5700","v":2}]"#);
+        composite(&mut bench, code::FETCH, 901, Some(1), pack);
+        assert_eq!(bench.fleet.observed(), (0, 0));
+    }
+
+    #[test]
+    fn what_a_server_writes_in_senml_is_read_back() {
+        let mut bench = Bench::registered(1, true);
+        let pack = r#"[{"n":"/3/0/14","vs":"+05:45"},{"n":"/1/0/1","v":60}]"#;
+        let reply = composite(&mut bench, code::IPATCH, 900, None, pack);
+        assert_eq!(Message::parse(&reply).unwrap().code, code::CHANGED);
+        let reply = bench.request(code::GET, 901, "/3/0/14", &[]);
+        assert_eq!(Message::parse(&reply).unwrap().payload, b"+05:45");
+        let wrong = r#"[{"n":"/3/0/9","v":60}]"#;
+        let reply = composite(&mut bench, code::IPATCH, 902, None, wrong);
+        assert_eq!(Message::parse(&reply).unwrap().code, code::METHOD_NOT_ALLOWED);
+    }
+
+    #[test]
+    fn a_long_answer_goes_out_in_the_blocks_that_were_asked_for() {
+        let mut bench = Bench::registered(1, true);
+        let links = vec![(option::ACCEPT, u32::from(content::LINKS))];
+        let whole = bench.request(code::GET, 1, "/3/0", &links);
+        let whole = Message::parse(&whole).unwrap().payload.to_vec();
+        let mut body = Vec::new();
+        for number in 0.. {
+            let block = number << 4 | 1;
+            let options = [links[0], (option::BLOCK2, block)];
+            let part = bench.request(code::GET, 100 + number as u16, "/3/0", &options);
+            let part = Message::parse(&part).unwrap();
+            body.extend_from_slice(part.payload);
+            if part.uint(option::BLOCK2).unwrap() & 8 == 0 {
+                break;
+            }
+        }
+        assert_eq!(body, whole);
+    }
+}
