@@ -1,18 +1,22 @@
 //! The Godwit node.
 
 pub mod admin;
+pub mod app;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod connection;
 pub mod endpoint;
 pub mod entropy;
 pub mod failpoint;
 pub mod health;
 pub mod identity;
+pub mod ingress;
 pub mod log;
 pub mod metrics;
 pub mod models;
 pub mod profile;
 pub mod seal;
+pub mod shard;
 pub mod store;
 pub mod telemetry;

@@ -4,10 +4,11 @@ use std::io::{ErrorKind, stderr, stdout};
 use std::process::ExitCode;
 
 use clap::Parser;
-use godwit::cli::{Cli, Command, Exit, completions};
+use godwit::cli::{Cli, Command, Exit, completions, serve};
 
 fn main() -> ExitCode {
     let ended = match Cli::parse().command {
+        Command::Serve { settings } => serve(settings, &mut stderr()),
         Command::Config { command } => command.run(&mut stdout(), &mut stderr()),
         Command::Completions { shell } => completions(shell, &mut stdout()).map(|()| Exit::Ok),
     };

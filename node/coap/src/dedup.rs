@@ -100,6 +100,15 @@ impl Dedup {
         true
     }
 
+    /// Forgets the newest open notification with this message id. Whether there was one.
+    pub(crate) fn forget_notification(&mut self, message_id: u16) -> bool {
+        let at = self
+            .entries
+            .iter()
+            .rposition(|entry| entry.message_id == message_id && matches!(entry.state, Seen::Notification));
+        at.map(|at| self.remove(at)).is_some()
+    }
+
     /// The newest entry with this message id.
     pub(crate) fn newest(&self, now: Instant, message_id: u16) -> Option<&Entry> {
         self.entries.iter().rev().find(|entry| entry.message_id == message_id && now < entry.expires)

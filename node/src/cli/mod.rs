@@ -2,6 +2,7 @@
 
 mod config;
 mod exit;
+mod serve;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use clap_complete::Shell;
 
 pub use config::ConfigCommand;
 pub use exit::Exit;
+pub use serve::serve;
 
 use crate::config::{Faults, Inputs, Loaded, load};
 
@@ -26,6 +28,12 @@ pub struct Cli {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run a node
+    Serve {
+        /// Where its configuration comes from.
+        #[command(flatten)]
+        settings: Settings,
+    },
     /// Print, check or describe the configuration
     Config {
         /// What to do with it.

@@ -42,6 +42,9 @@ pub enum SubmitError {
     /// No device of this id is registered, and the command may not be queued.
     #[error("the device is not registered")]
     NotRegistered,
+    /// The device is in queue mode and out of its awake window, and the command may not be queued.
+    #[error("the device sleeps; queue the command to have it sent when it wakes")]
+    Asleep,
     /// `limits.queued_operations` is reached.
     #[error("{queued} operations wait for this device already, the limit is {limit}")]
     QueueFull {

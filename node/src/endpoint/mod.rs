@@ -1,3 +1,337 @@
 //! Endpoints: registration, observations and commands of one device each.
+//!
+//! ```text
+//! connection ─ Uplink ─► Endpoints::deliver ─► actor ─► core ─► effects ─► store, sink, connection
+//!                              │ none live
+//!                              └─► activation: load ─► claim ─► actor
+//! admin ─ Service ─► inbox of the shard that has the device ─► the same
+//! ```
 
+mod access;
+mod activation;
+mod actor;
+mod command;
+mod core;
+mod directory;
+mod downlink;
 pub mod handle;
+pub mod link;
+mod model_sets;
+mod observation;
+mod operation;
+mod registered;
+mod registration;
+mod service;
+mod services;
+
+use std::{
+    cell::RefCell,
+    collections::{HashMap, hash_map::Entry},
+    rc::Rc,
+    sync::Arc,
+    time::Instant,
+};
+
+use actix::{Addr, prelude::SendError};
+use godwit_lwm2m::registration::Policy;
+use tokio::sync::oneshot;
+
+use self::{
+    actor::{EndpointActor, Mail},
+    core::Input,
+    handle::SubmitError,
+    link::{Link, Links, Uplink},
+    services::Shared,
+};
+pub use self::{
+    core::StopReason,
+    directory::Directory,
+    model_sets::SharedSets,
+    service::Service,
+    services::{Inboxes, Process, ShardMessage},
+};
+use crate::{
+    clock, entropy,
+    identity::DeviceId,
+    metrics::{self, labels},
+    shard::{ActorKey, ShardId, Target, table::Table, timers::Timers},
+    store::StateStore,
+};
+
+/// Inputs that wait for one device's activation (`cluster.md`, "Activation by a packet").
+const WAITING: usize = 4;
+/// How many residents are looked at to find one that was idle for long.
+const SAMPLE: usize = 16;
+
+/// The endpoints of one shard.
+pub struct Endpoints {
+    shared: Rc<Shared>,
+    table: Table<Resident>,
+    by_device: RefCell<HashMap<DeviceId, Place>>,
+    /// Live endpoints that this shard may have.
+    bound: usize,
+}
+
+/// A live endpoint.
+struct Resident {
+    address: Addr<EndpointActor>,
+    profile: Arc<str>,
+    active: Instant,
+}
+
+/// Where a device is in its life on this shard.
+enum Place {
+    Live(ActorKey),
+    /// Being activated; what came meanwhile.
+    Activating(Vec<Mail>),
+}
+
+/// What became of something handed to an endpoint.
+#[derive(Debug)]
+pub enum Delivery {
+    /// It has it, or will have it when it is activated.
+    Delivered,
+    /// Its mailbox is full.
+    Dropped(Box<Uplink>),
+    /// The shard has as many live endpoints as it may, none of them idle.
+    Overloaded(Box<Uplink>),
+}
+
+impl Endpoints {
+    /// No endpoints yet.
+    pub fn new(
+        process: Arc<Process>,
+        shard: ShardId,
+        timers: Rc<Timers<Target>>,
+        metrics: Rc<metrics::Shard>,
+    ) -> Rc<Self> {
+        let live = process.config.limits.live_actors as usize;
+        let bound = live.div_ceil(process.inboxes.shards()).max(1);
+        let shared = Shared { process, shard, timers, metrics, links: std::cell::OnceCell::new() };
+        Rc::new(Self {
+            shared: Rc::new(shared),
+            table: Table::default(),
+            by_device: RefCell::default(),
+            bound,
+        })
+    }
+
+    /// Tells the endpoints where their connections are. Once, before the first delivery.
+    pub fn attach(&self, links: Rc<dyn Links>) {
+        assert!(self.shared.links.set(links).is_ok(), "invariant: connections are attached once");
+    }
+
+    /// What a registration may say.
+    pub fn policy(&self) -> &Policy {
+        &self.shared.process.policy
+    }
+
+    /// The store.
+    pub fn store(&self) -> &dyn StateStore {
+        &*self.shared.process.store
+    }
+
+    /// Hands what a device said to its endpoint, which is activated if it is not live.
+    pub fn deliver(self: &Rc<Self>, device: DeviceId, link: Link, uplink: Uplink) -> Delivery {
+        let back = |mail: Mail| match mail {
+            Mail::Core(Input::Uplink(_, uplink)) => Box::new(uplink),
+            _ => unreachable!("invariant: what comes back is what was handed in"),
+        };
+        match self.post(device, Mail::Core(Input::Uplink(link, uplink)), true) {
+            Ok(()) => Delivery::Delivered,
+            Err(Undelivered::Full(mail)) => Delivery::Dropped(back(mail)),
+            Err(Undelivered::Overloaded(mail)) => Delivery::Overloaded(back(mail)),
+        }
+    }
+
+    /// Tells a device's endpoint, if it is live, that a connection is gone.
+    pub fn unlinked(&self, device: DeviceId, connection: ActorKey) {
+        if let Some(Place::Live(key)) = self.by_device.borrow().get(&device) {
+            let input = Mail::Core(Input::Unlinked(connection));
+            self.table.with(*key, |resident| resident.address.do_send(input));
+        }
+    }
+
+    /// Tells an endpoint that its deadline has passed.
+    pub fn deadline(&self, key: ActorKey) {
+        self.table.with(key, |resident| resident.address.do_send(Mail::Core(Input::Deadline)));
+    }
+
+    /// How many endpoints are live.
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether none is live.
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// Does what another thread asks.
+    pub fn handle(self: &Rc<Self>, message: ShardMessage) {
+        match message {
+            ShardMessage::Published(completion) => {
+                let ticket = completion.ticket;
+                let key = ActorKey { index: ticket.key, generation: ticket.activation };
+                let input = Mail::Core(Input::Published(ticket.effect, completion.result));
+                self.table.with(key, |resident| resident.address.do_send(input));
+            }
+            ShardMessage::Submit { device, operation, reply } => {
+                let refused = match self.post(device, Mail::Submit(operation, reply), false) {
+                    Ok(()) => return,
+                    Err(Undelivered::Full(mail) | Undelivered::Overloaded(mail)) => mail,
+                };
+                self.shared.metrics.mailbox_drops[labels::Arrow::AdminEndpoint].increment(1);
+                if let Mail::Submit(_, reply) = refused {
+                    drop(reply.send(Err(SubmitError::Overloaded)));
+                }
+            }
+            ShardMessage::Cancel { device, operation, reply } => {
+                let refused = match self.post(device, Mail::Cancel(operation, reply), false) {
+                    Ok(()) => return,
+                    Err(Undelivered::Full(mail) | Undelivered::Overloaded(mail)) => mail,
+                };
+                if let Mail::Cancel(_, reply) = refused {
+                    drop(reply.send(Err(SubmitError::Overloaded)));
+                }
+            }
+            ShardMessage::DeviceChanged { device, done } => self.refresh_access(device, done),
+            ShardMessage::ProfileChanged { name, done } => self.refresh_profile(name, done),
+            ShardMessage::ModelsChanged { done } => {
+                self.table.for_each(|_, resident| resident.address.do_send(Mail::Core(Input::Models)));
+                drop(done);
+            }
+            ShardMessage::Due(devices) => {
+                for device in devices {
+                    // One that is full hears of it at the next sweep.
+                    drop(self.post(device, Mail::Core(Input::Deadline), false));
+                }
+            }
+            ShardMessage::Release { device, done } => {
+                let live = match self.by_device.borrow().get(&device) {
+                    Some(Place::Live(key)) => Some(*key),
+                    _ => None,
+                };
+                if let Some(key) = live {
+                    let mail = Mail::Release(StopReason::Moved, done);
+                    self.table.with(key, |resident| resident.address.do_send(mail));
+                }
+            }
+            ShardMessage::Drain { done } => self.drain(done),
+        }
+    }
+
+    /// Puts something into a device's mailbox, or into the queue of those that wait for its activation.
+    fn post(self: &Rc<Self>, device: DeviceId, mail: Mail, uplink: bool) -> Result<(), Undelivered> {
+        let mut places = self.by_device.borrow_mut();
+        match places.entry(device) {
+            Entry::Occupied(mut place) => match place.get_mut() {
+                Place::Live(key) => {
+                    let sent = self.table.with(*key, |resident| {
+                        if uplink {
+                            resident.active = clock::now();
+                        }
+                        resident.address.try_send(mail)
+                    });
+                    match sent {
+                        Some(Ok(())) => Ok(()),
+                        Some(Err(SendError::Full(mail) | SendError::Closed(mail))) => {
+                            Err(Undelivered::Full(mail))
+                        }
+                        None => unreachable!("invariant: a device's place names a live actor"),
+                    }
+                }
+                Place::Activating(waiting) if waiting.len() < WAITING => {
+                    waiting.push(mail);
+                    Ok(())
+                }
+                Place::Activating(_) => Err(Undelivered::Full(mail)),
+            },
+            Entry::Vacant(vacant) => {
+                if self.table.len() >= self.bound && !self.evict() {
+                    return Err(Undelivered::Overloaded(mail));
+                }
+                vacant.insert(Place::Activating(vec![mail]));
+                drop(places);
+                actix::spawn(activation::activate(self.clone(), device));
+                Ok(())
+            }
+        }
+    }
+
+    /// Has one of the longest idle endpoints passivated: the longest of a sample, none that was active within
+    /// `limits.passivate_floor`.
+    fn evict(&self) -> bool {
+        let start = entropy::u64() as usize % self.table.len().max(1);
+        let mut oldest: Option<(Instant, ActorKey)> = None;
+        self.table.sample(start, SAMPLE, |key, resident| {
+            if oldest.is_none_or(|(active, _)| resident.active < active) {
+                oldest = Some((resident.active, key));
+            }
+        });
+        let floor = self.shared.process.config.limits.passivate_floor;
+        let Some((active, key)) = oldest.filter(|(active, _)| active.elapsed() >= floor) else {
+            return false;
+        };
+        tracing::trace!(?active, "passivating to make room");
+        let mail = Mail::Core(Input::Release(StopReason::Bound));
+        self.table.with(key, |resident| resident.address.do_send(mail));
+        true
+    }
+
+    fn refresh_access(self: &Rc<Self>, device: DeviceId, done: oneshot::Sender<()>) {
+        let live = match self.by_device.borrow().get(&device) {
+            Some(Place::Live(key)) => *key,
+            _ => return,
+        };
+        let endpoints = self.clone();
+        actix::spawn(async move {
+            let (access, profile) = activation::access_now(&endpoints.shared, device).await;
+            let mail = Mail::Core(Input::Access(access, profile));
+            endpoints.table.with(live, |resident| resident.address.do_send(mail));
+            drop(done);
+        });
+    }
+
+    fn refresh_profile(&self, name: Arc<str>, done: oneshot::Sender<()>) {
+        let Some(profile) = self.shared.process.profiles.cached(&name) else { return drop(done) };
+        self.table.for_each(|_, resident| {
+            if resident.profile == name {
+                resident.address.do_send(Mail::Core(Input::Profile(profile.clone())));
+            }
+        });
+        drop(done);
+    }
+
+    fn drain(self: &Rc<Self>, done: oneshot::Sender<()>) {
+        let mut waits = Vec::new();
+        self.table.for_each(|_, resident| {
+            let (free, freed) = oneshot::channel();
+            resident.address.do_send(Mail::Release(StopReason::Drain, free));
+            waits.push(freed);
+        });
+        actix::spawn(async move {
+            for freed in waits {
+                // Answered by being dropped.
+                drop(freed.await);
+            }
+            drop(done);
+        });
+    }
+
+    fn closed(&self, key: ActorKey, device: DeviceId, reason: labels::Passivation) {
+        self.table.remove(key);
+        let mut places = self.by_device.borrow_mut();
+        if matches!(places.get(&device), Some(Place::Live(live)) if *live == key) {
+            places.remove(&device);
+        }
+        self.shared.metrics.actors[labels::Actor::Endpoint].decrement(1.0);
+        self.shared.metrics.passivations[reason].increment(1);
+    }
+}
+
+/// What could not be put into a mailbox.
+enum Undelivered {
+    Full(Mail),
+    Overloaded(Mail),
+}

@@ -143,6 +143,10 @@ fn details_of(event: &Event, json: &mut Json<'_>) {
             json.plain_name("objectsChanged").scalar(objects);
         }
         Event::Refused { reason } => json.plain_name("reason").text(reason),
+        Event::Unreadable { path, reason } => {
+            json.plain_name("path").plain(path);
+            json.plain_name("reason").text(reason);
+        }
         Event::PathSkipped { path, reason } => {
             json.plain_name("path").plain(path);
             json.plain_name("reason").plain(reason);

@@ -54,6 +54,13 @@ pub enum Event {
         /// Why.
         reason: SkipReason,
     },
+    /// A notification that could not be read. It was acknowledged: the device would only repeat it.
+    Unreadable {
+        /// What is observed.
+        path: Path,
+        /// Why.
+        reason: Box<str>,
+    },
     /// A start action of the profile that the device refused or did not answer.
     ActionFailed {
         /// "read", "observe", "write_attributes" or "cancel".
@@ -100,6 +107,7 @@ impl Event {
             Event::Deleted => "deleted",
             Event::ActivationTimeout => "activation_timeout",
             Event::PathSkipped { .. } => "path_skipped",
+            Event::Unreadable { .. } => "unreadable",
             Event::ActionFailed { .. } => "action_failed",
             Event::ObservationSuspect { .. } => "observation_suspect",
             Event::ProfileApplied { .. } => "profile_applied",
@@ -109,7 +117,7 @@ impl Event {
     /// The paths that it concerns.
     pub fn paths(&self) -> &[Path] {
         match self {
-            Event::PathSkipped { path, .. } => std::slice::from_ref(path),
+            Event::PathSkipped { path, .. } | Event::Unreadable { path, .. } => std::slice::from_ref(path),
             Event::ActionFailed { paths, .. } | Event::ObservationSuspect { paths } => paths,
             _ => &[],
         }

@@ -327,6 +327,12 @@ impl Peer {
         unanswered
     }
 
+    /// Drops the notification that came under `message_id`: it stays unanswered, and a repetition is raised as a new one.
+    /// Whether it was pending.
+    pub fn forget_notification(&mut self, message_id: u16) -> bool {
+        self.dedup.forget_notification(message_id)
+    }
+
     /// Sends a response that nobody asked for just now: a notification to an observer. A confirmable one is reported as
     /// acknowledged or failed; a non-confirmable one is closed at once.
     pub fn notify(

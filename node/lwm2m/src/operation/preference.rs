@@ -28,6 +28,17 @@ impl FormatPreference {
         Self { profile, listed, refused: FormatSet::default(), version }
     }
 
+    /// With what the client refused before.
+    #[must_use]
+    pub fn with_refused(self, refused: FormatSet) -> Self {
+        Self { refused, ..self }
+    }
+
+    /// What the client has refused.
+    pub fn refused(&self) -> FormatSet {
+        self.refused
+    }
+
     /// Takes over what an Update listed, or what another profile names. What the client refused
     /// stays refused.
     pub fn update(&mut self, listed: FormatSet, profile: Option<ContentFormat>) {

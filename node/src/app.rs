@@ -1,0 +1,287 @@
+//! The node: composes its rooms, serves, drains.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use godwit_lwm2m::registration::Policy;
+use prost::Message;
+use thiserror::Error;
+use tokio::{net::TcpListener, sync::broadcast};
+
+use crate::{
+    clock,
+    config::{Config, DataDir, DataDirError, Fsync, StoreKind},
+    endpoint::{Directory, Inboxes, Process, Service, ShardMessage, SharedSets, handle::BoxFuture},
+    entropy, health,
+    identity::Owner,
+    ingress, metrics,
+    models::Models,
+    profile::{ProfileRegistry, ProfileSource},
+    store::{DocumentKey, Due, StateStore, StoreError, embedded},
+    telemetry::{self, Outlet, Site},
+};
+
+/// Changes that a watcher may lag behind.
+const WATCH_BACKLOG: usize = 4096;
+/// How often the store is asked for what is due.
+const SWEEP: Duration = Duration::from_secs(1);
+/// Devices that one sweep wakes at most.
+const SWEEP_BATCH: usize = 1000;
+
+/// Why the node did not start, or stopped.
+#[derive(Debug, Error)]
+pub enum AppError {
+    /// The data directory.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The embedded store.
+    #[error("the store can't be opened: {0}")]
+    Store(String),
+    /// A stored thing that is needed at start.
+    #[error("the store can't be read: {0}")]
+    Read(#[from] StoreError),
+    /// The sink.
+    #[error("the sink can't be opened: {0}")]
+    Sink(io::Error),
+    /// A listening address.
+    #[error("`{setting}`: {address} can't be bound: {source}")]
+    Bind {
+        /// The setting.
+        setting: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// The runtime or a signal handler.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// A shard's thread has ended.
+    #[error("a shard has died; see the log")]
+    ShardDied,
+}
+
+/// Runs a node until it is told to stop.
+///
+/// # Errors
+/// See [`AppError`].
+pub fn run(config: Config) -> Result<(), AppError> {
+    let system = actix::System::with_tokio_rt(|| {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("the main runtime can be made")
+    });
+    system.block_on(serve(Arc::new(config)))
+}
+
+async fn serve(config: Arc<Config>) -> Result<(), AppError> {
+    let mut stop = Stop::new()?;
+    let exporter = metrics::install();
+    let readiness = health::Readiness::new();
+    let starting = readiness.hold("start");
+    let shards = config.server.shard_count();
+    // What may be refused is asked for first, so that a node that can't start changes nothing.
+    let receive_buffer = usize::try_from(config.server.receive_buffer).unwrap_or(usize::MAX);
+    let sockets = ingress::shard::bind_all(&config.server.listen, shards, receive_buffer)
+        .map_err(|(address, source)| AppError::Bind { setting: "server.listen", address, source })?;
+    let metrics_listener = listen("metrics.listen", config.metrics.listen).await?;
+    let data_dir = DataDir::open(&config.node.data_dir)?;
+
+    let store = open_store(&config, &data_dir)?;
+    let models = Arc::new(Models::new());
+    models.reload(&*store).await?;
+    let owner = Owner { node: config.node.id().into(), boot: entropy::u64() };
+    let inboxes = Arc::new(Inboxes::new(shards));
+    let sink = telemetry::sink::open(&config.sink, &config.node.data_dir, inboxes.clone())
+        .map_err(AppError::Sink)?;
+    let process = Arc::new(Process {
+        policy: policy(&config),
+        site: Arc::new(Site::new(&config.cluster.name, &owner.node)),
+        owner,
+        profiles: Arc::new(ProfileRegistry::new(StoredProfiles(store.clone()))),
+        models: SharedSets::new(models),
+        outlet: Outlet::new(sink),
+        directory: Arc::new(Directory::default()),
+        inboxes,
+        changes: broadcast::channel(WATCH_BACKLOG).0,
+        operations: broadcast::channel(WATCH_BACKLOG).0,
+        empty_profile: crate::profile::builtin(crate::profile::DEFAULT).expect("invariant: built in"),
+        store,
+        config: config.clone(),
+    });
+    warn_of(&config, &sockets);
+    let service = Service::new(process.clone());
+    let coap = Arc::new(coap_config(&config));
+    let died = Arc::new(tokio::sync::Notify::new());
+    let arbiters: Vec<_> = sockets
+        .into_iter()
+        .enumerate()
+        .map(|(shard, sockets)| {
+            let died = died.clone();
+            ingress::shard::start(shard as u16, process.clone(), coap.clone(), sockets, move || {
+                died.notify_one()
+            })
+        })
+        .collect();
+    let sweeper = tokio::spawn(sweep(process.clone()));
+    let (stop_serving, stopped) = tokio::sync::watch::channel(false);
+    let health = tokio::spawn(health::serve(metrics_listener, exporter, readiness.clone(), until(stopped)));
+    drop(starting);
+    tracing::info!(node = %process.owner.node, shards, "serving");
+
+    let result = tokio::select! {
+        () = stop.requested() => Ok(()),
+        () = died.notified() => Err(AppError::ShardDied),
+    };
+    readiness.drain();
+    tracing::info!("draining");
+    if tokio::time::timeout(config.node.drain_grace, service.drain()).await.is_err() {
+        tracing::warn!("not all devices were given up within node.drain_grace");
+    }
+    sweeper.abort();
+    if !process.outlet.sink().flush(config.node.drain_grace) {
+        tracing::warn!("telemetry is left that the sink did not write");
+    }
+    // Nobody listens any more when these fail.
+    let _ = stop_serving.send(true);
+    let _ = health.await;
+    for arbiter in arbiters {
+        arbiter.stop();
+        let _ = arbiter.join();
+    }
+    tracing::info!("stopped");
+    result
+}
+
+async fn until(mut stopped: tokio::sync::watch::Receiver<bool>) {
+    // An error: the sender is gone, and so is the node.
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+/// SIGTERM and SIGINT.
+struct Stop {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Stop {
+    fn new() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn requested(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+async fn listen(setting: &'static str, address: SocketAddr) -> Result<TcpListener, AppError> {
+    TcpListener::bind(address).await.map_err(|source| AppError::Bind { setting, address, source })
+}
+
+fn open_store(config: &Config, data_dir: &DataDir) -> Result<Arc<dyn StateStore>, AppError> {
+    let options =
+        embedded::Options { sync: config.store.fsync == Fsync::Group, ..embedded::Options::default() };
+    Ok(match config.store.kind {
+        StoreKind::Embedded => Arc::new(
+            embedded::Embedded::open(&data_dir.join("store"), options)
+                .map_err(|error| AppError::Store(error.to_string()))?,
+        ),
+        StoreKind::Memory => Arc::new(embedded::Embedded::in_memory(options)?),
+    })
+}
+
+/// What a registration may say.
+fn policy(config: &Config) -> Policy {
+    let cap = config.registration.lifetime_cap.as_secs();
+    Policy { lifetime_cap: u32::try_from(cap).unwrap_or(u32::MAX), ..Policy::default() }
+}
+
+/// The transmission parameters of all connections.
+fn coap_config(config: &Config) -> godwit_coap::Config {
+    let block_size =
+        godwit_coap::BlockSize::fitting(config.coap.block_size.into()).unwrap_or(godwit_coap::BlockSize::MAX);
+    godwit_coap::Config {
+        ack_timeout: config.coap.ack_timeout,
+        ack_random_factor: config.coap.ack_random_factor as f32,
+        max_retransmit: config.coap.max_retransmit,
+        nstart: config.coap.nstart,
+        response_timeout: config.coap.response_timeout,
+        block_size,
+        max_payload: block_size.bytes(),
+        body_limit: config.limits.uplink_body,
+        dedup_entries: config.limits.dedup_entries.into(),
+        ..godwit_coap::Config::default()
+    }
+}
+
+fn warn_of(config: &Config, sockets: &[Vec<ingress::socket::BoundSocket>]) {
+    for socket in sockets.iter().take(1).flatten() {
+        let address = socket.local();
+        tracing::info!(uri = %format_args!("coap://{address}"), modes = "NoSec", "listening");
+        if !address.ip().is_loopback() {
+            tracing::warn!(%address, "NoSec on an address that is not loopback: anyone who reaches it can pose as any device");
+        }
+        let (granted, wanted) = (socket.receive_buffer as u64, config.server.receive_buffer);
+        if granted < wanted {
+            tracing::warn!(granted, wanted, "the kernel cut server.receive_buffer; raise net.core.rmem_max");
+        }
+    }
+    if let Some(profile) = &config.registration.auto_create {
+        tracing::warn!(profile, "registration.auto_create is on: every endpoint name may register");
+    }
+}
+
+/// Profiles as the store keeps them.
+struct StoredProfiles(Arc<dyn StateStore>);
+
+impl ProfileSource for StoredProfiles {
+    fn load(&self, name: &str) -> BoxFuture<Result<Option<godwit_proto::v1::Profile>, String>> {
+        let found = self.0.document(DocumentKey::Profile(name.to_owned()));
+        Box::pin(async move {
+            let Some(document) = found.await.map_err(|error| error.to_string())? else { return Ok(None) };
+            let mut profile =
+                godwit_proto::v1::Profile::decode(&*document.body).map_err(|error| error.to_string())?;
+            profile.revision = document.revision;
+            Ok(Some(profile))
+        })
+    }
+}
+
+/// Wakes devices for which something is due: expiries, operations whose time is over, events that wait.
+async fn sweep(process: Arc<Process>) {
+    let mut tick = tokio::time::interval(SWEEP);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let mut after: Option<Due> = None;
+        loop {
+            let now = clock::unix_ms();
+            let due = match process.store.due(now, after, SWEEP_BATCH).await {
+                Ok(due) => due,
+                Err(error) => {
+                    tracing::warn!(%error, "the store could not be asked for what is due");
+                    break;
+                }
+            };
+            let Some(last) = due.last() else { break };
+            after = Some(*last);
+            let mut of_shards = vec![Vec::new(); process.inboxes.shards()];
+            for Due { device, .. } in &due {
+                let shard = process.directory.find(*device).unwrap_or_else(|| process.inboxes.usual(*device));
+                of_shards[usize::from(shard)].push(*device);
+            }
+            for (shard, devices) in
+                of_shards.into_iter().enumerate().filter(|(_, devices)| !devices.is_empty())
+            {
+                process.inboxes.of(shard as u16).push(ShardMessage::Due(devices));
+            }
+            if due.len() < SWEEP_BATCH {
+                break;
+            }
+        }
+    }
+}

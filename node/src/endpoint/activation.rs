@@ -1,0 +1,290 @@
+//! From a record to a live endpoint.
+//!
+//! ```text
+//!  reserve in the process ─► load, read-only ─► may it? ─► claim ─► actor from the claim's answer
+//!       │ another shard has it        │ no: the waiting are answered
+//!       └─► have it released          └─► nothing was changed
+//! ```
+
+use std::{rc::Rc, sync::Arc, time::Duration};
+
+use actix::Actor;
+use godwit_coap::{Code, Response};
+use godwit_proto::store::v1::{Credential, Device, credential::Mode};
+use tokio::sync::oneshot;
+
+use super::{
+    Endpoints, Place, Resident,
+    access::{Access, DEFAULT_PROFILE},
+    actor::{EndpointActor, Mail, foreign},
+    core::{Core, Input},
+    directory::Reservation,
+    handle::SubmitError,
+    link::{Downlink, Link, Uplink},
+    services::{ShardMessage, Shared},
+};
+use crate::{
+    clock,
+    identity::DeviceId,
+    metrics::labels,
+    profile::{LoadError, Profile},
+    store::{Claim, DeviceRecord, Expect, Fence, StoreError},
+};
+
+/// How long another shard may take to give a device up, and a device's packets wait (`cluster.md`).
+const RELEASE_WITHIN: Duration = Duration::from_millis(1500);
+
+/// Why an endpoint could not be made.
+#[derive(Debug)]
+enum Failure {
+    /// Nobody may register under this name.
+    Unknown,
+    /// There is neither a registration nor anything else to serve.
+    NotRegistered,
+    /// The store or another shard did not answer.
+    Unavailable(String),
+}
+
+/// Makes a device's endpoint live, and hands it what has waited for it.
+pub(super) async fn activate(endpoints: Rc<Endpoints>, device: DeviceId) {
+    let started = clock::now();
+    let metrics = endpoints.shared.metrics.clone();
+    match prepare(&endpoints, device).await {
+        Ok((core, fence, reservation)) => {
+            start(&endpoints, device, core, fence, reservation);
+            metrics.activations[labels::Activation::Ok].increment(1);
+            metrics.activation_seconds.record(started.elapsed());
+        }
+        Err(failure) => {
+            let outcome = match &failure {
+                Failure::Unknown | Failure::NotRegistered => labels::Activation::Unknown,
+                Failure::Unavailable(reason) => {
+                    tracing::warn!(%device, reason, "a device could not be activated");
+                    labels::Activation::Failed
+                }
+            };
+            metrics.activations[outcome].increment(1);
+            let waiting = endpoints.by_device.borrow_mut().remove(&device);
+            if let Some(Place::Activating(waiting)) = waiting {
+                for mail in waiting {
+                    refuse(&endpoints, mail, &failure);
+                }
+            }
+        }
+    }
+}
+
+fn start(endpoints: &Rc<Endpoints>, device: DeviceId, core: Core, fence: Fence, reservation: Reservation) {
+    let profile = core.profile.name().clone();
+    let key = endpoints.table.insert_with(|key| {
+        let actor = EndpointActor::new(endpoints.clone(), key, core, fence, reservation);
+        Resident { address: actor.start(), profile, active: clock::now() }
+    });
+    endpoints.shared.metrics.actors[labels::Actor::Endpoint].increment(1.0);
+    let waited = endpoints.by_device.borrow_mut().insert(device, Place::Live(key));
+    if let Some(Place::Activating(waiting)) = waited {
+        endpoints.table.with(key, |resident| {
+            for mail in waiting {
+                // There is room for all that could wait.
+                resident.address.do_send(mail);
+            }
+        });
+    }
+}
+
+async fn prepare(endpoints: &Rc<Endpoints>, device: DeviceId) -> Result<(Core, Fence, Reservation), Failure> {
+    let process = &endpoints.shared.process;
+    let reservation = reserve(&endpoints.shared, device).await?;
+    let loaded = process.store.load(device).await.map_err(unavailable)?.unwrap_or_default();
+    let wanted = Wanted::of(endpoints, device);
+    let name = endpoint_name(&loaded, &wanted).ok_or(Failure::NotRegistered)?;
+    if !wanted.register && !serves(&loaded, wanted.command) {
+        return Err(Failure::NotRegistered);
+    }
+    let auto_create = process.config.registration.auto_create.as_deref();
+    let document = match loaded.document {
+        Some(document) => document,
+        None if wanted.register => {
+            let profile = auto_create.ok_or(Failure::Unknown)?;
+            create(endpoints, &name, profile).await?
+        }
+        // Left over from a device that was provisioned once.
+        None => Device { endpoint: name.to_string(), ..Device::default() },
+    };
+    let access = Access::of(&document, auto_create.is_some());
+    let profile = profile(&endpoints.shared, &access.profile).await?;
+    let claim = Claim { create: true, seen: None };
+    let owner = &process.owner;
+    let claimed = process.store.claim(device, owner, claim).await.map_err(unavailable)?;
+    let fence = Fence { owner: owner.clone(), term: claimed.term, claims: claimed.claims };
+    let core = Core::new(endpoints.shared.clone(), clock::read(), device, name, access, profile, claimed);
+    Ok((core, fence, reservation))
+}
+
+/// What the first of the waiting wants.
+struct Wanted {
+    register: bool,
+    command: bool,
+    name: Option<Arc<str>>,
+}
+
+impl Wanted {
+    fn of(endpoints: &Endpoints, device: DeviceId) -> Self {
+        let places = endpoints.by_device.borrow();
+        let waiting: &[Mail] = match places.get(&device) {
+            Some(Place::Activating(waiting)) => waiting,
+            _ => &[],
+        };
+        let mut wanted = Self { register: false, command: false, name: None };
+        for mail in waiting {
+            match mail {
+                Mail::Core(Input::Uplink(_, Uplink::Register { registration, .. })) => {
+                    wanted.register = true;
+                    wanted.name = registration.endpoint.as_deref().map(Into::into);
+                }
+                Mail::Submit(..) | Mail::Cancel(..) => wanted.command = true,
+                _ => {}
+            }
+        }
+        wanted
+    }
+}
+
+fn endpoint_name(loaded: &DeviceRecord, wanted: &Wanted) -> Option<Arc<str>> {
+    let document = loaded.document.as_ref().map(|document| document.endpoint.as_str());
+    let registered = loaded.registration.as_ref().map(|registration| registration.endpoint.as_str());
+    let event = loaded.events.first().map(|event| event.endpoint.as_str());
+    let stored = document.or(registered).or(event).filter(|name| !name.is_empty());
+    stored.map(Into::into).or_else(|| wanted.name.clone())
+}
+
+/// Whether a record gives its endpoint anything to do.
+fn serves(loaded: &DeviceRecord, command: bool) -> bool {
+    loaded.registration.is_some()
+        || loaded.applied.is_some()
+        || !loaded.operations.is_empty()
+        || !loaded.events.is_empty()
+        || (command && loaded.document.is_some())
+}
+
+/// Takes the device for this shard; a shard that has it gives it up first.
+async fn reserve(shared: &Shared, device: DeviceId) -> Result<Reservation, Failure> {
+    let process = &shared.process;
+    for _ in 0..4 {
+        let holder = match process.directory.reserve(device, shared.shard) {
+            Ok(reservation) => return Ok(reservation),
+            Err(holder) => holder,
+        };
+        let (done, released) = oneshot::channel();
+        process.inboxes.of(holder).push(ShardMessage::Release { device, done });
+        // Answered by being dropped, also by a shard that has just given it up.
+        drop(tokio::time::timeout(RELEASE_WITHIN, released).await);
+    }
+    Err(Failure::Unavailable("another shard does not give the device up".to_owned()))
+}
+
+/// Provisions a device that registered on its own.
+async fn create(endpoints: &Rc<Endpoints>, name: &str, profile: &str) -> Result<Device, Failure> {
+    let document = Device {
+        endpoint: name.to_owned(),
+        profile: profile.to_owned(),
+        credential: Some(Credential { modes: vec![Mode::NoSec as i32], ..Credential::default() }),
+        auto_created: true,
+        ..Device::default()
+    };
+    match endpoints.store().put_device(document, Expect::Absent).await {
+        Ok(document) => Ok(document),
+        // An operator was faster; the device asks again.
+        Err(error) => Err(unavailable(error)),
+    }
+}
+
+/// The profile, or the default one where the document names one that there is not (any more).
+async fn profile(shared: &Shared, name: &str) -> Result<Arc<Profile>, Failure> {
+    let profiles = &shared.process.profiles;
+    match profiles.profile(name).await {
+        Ok(profile) => Ok(profile),
+        Err(LoadError::Store(reason)) => Err(Failure::Unavailable(reason)),
+        Err(error) => {
+            tracing::warn!(%error, "using the default profile instead");
+            profiles.profile(DEFAULT_PROFILE).await.map_err(|error| Failure::Unavailable(error.to_string()))
+        }
+    }
+}
+
+/// What is provisioned for a device now, with its profile; `None` if the device was removed.
+pub(super) async fn access_now(shared: &Shared, device: DeviceId) -> (Option<Access>, Option<Arc<Profile>>) {
+    let auto_create = shared.process.config.registration.auto_create.is_some();
+    match shared.process.store.load(device).await {
+        Ok(Some(DeviceRecord { document: Some(document), .. })) => {
+            let access = Access::of(&document, auto_create);
+            let profile = profile(shared, &access.profile).await.ok();
+            (Some(access), profile)
+        }
+        Ok(_) => (None, None),
+        Err(error) => {
+            // The next activation reads it.
+            tracing::warn!(%device, %error, "a changed device could not be read; its endpoint is stopped");
+            (None, None)
+        }
+    }
+}
+
+fn unavailable(error: StoreError) -> Failure {
+    Failure::Unavailable(error.to_string())
+}
+
+/// Answers what has waited for an activation that failed.
+fn refuse(endpoints: &Endpoints, mail: Mail, failure: &Failure) {
+    match mail {
+        Mail::Core(Input::Uplink(link, uplink)) => refuse_uplink(endpoints, link, &uplink, failure),
+        Mail::Submit(_, reply) => drop(reply.send(Err(submit_error(failure)))),
+        Mail::Cancel(_, reply) => drop(reply.send(Err(match failure {
+            Failure::Unavailable(reason) => SubmitError::Store(reason.clone()),
+            _ => SubmitError::NoSuchOperation,
+        }))),
+        Mail::Core(_) | Mail::Release(..) => {}
+    }
+}
+
+fn submit_error(failure: &Failure) -> SubmitError {
+    match failure {
+        Failure::Unknown | Failure::NotRegistered => SubmitError::NotRegistered,
+        Failure::Unavailable(reason) => SubmitError::Store(reason.clone()),
+    }
+}
+
+fn refuse_uplink(endpoints: &Endpoints, link: Link, uplink: &Uplink, failure: &Failure) {
+    let Some(links) = endpoints.shared.links.get() else { return };
+    let downlink = match uplink {
+        Uplink::Register { call, .. }
+        | Uplink::Update { call, .. }
+        | Uplink::Deregister { call, .. }
+        | Uplink::Send { call, .. } => {
+            let id = call.id;
+            match (failure, uplink) {
+                (Failure::Unavailable(_), _) => Downlink::Forget { id },
+                (_, Uplink::Register { .. }) => Downlink::Reply {
+                    id,
+                    response: Response::diagnostic(
+                        Code::FORBIDDEN,
+                        "no device of this endpoint name is provisioned",
+                    ),
+                },
+                _ => Downlink::Reply { id, response: foreign(false) },
+            }
+        }
+        Uplink::Notification(notification) => {
+            let message_id = notification.message_id;
+            match failure {
+                Failure::Unavailable(_) => Downlink::ForgetNotification { message_id },
+                _ => Downlink::Reset { message_id },
+            }
+        }
+        Uplink::Response { .. } | Uplink::Failed { .. } => return,
+    };
+    links.deliver(link.connection, downlink);
+    if !matches!(failure, Failure::Unavailable(_)) {
+        links.deliver(link.connection, Downlink::Unlink);
+    }
+}

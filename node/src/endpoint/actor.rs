@@ -1,0 +1,300 @@
+//! The actor of one endpoint: a mailbox, a deadline, the core, and what performs its effects.
+
+use std::{collections::HashMap, rc::Rc, sync::Arc, time::Instant};
+
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message};
+use godwit_coap::{Code, Response};
+use godwit_proto::v1::Operation;
+use tokio::sync::oneshot;
+
+use super::{
+    Endpoints,
+    core::{Core, Effect, Input, StopReason},
+    directory::Reservation,
+    handle::{NewOperation, RegistrationChange, SubmitError, Submitted},
+    link::{Call, Downlink, Link},
+};
+use crate::{
+    clock::{self, Reading},
+    identity::RegistrationId,
+    metrics::labels,
+    shard::{ActorKey, Target, timers::TimerKey},
+    store::{Change, Fence, Pointer},
+    telemetry::{Publish, Record, Ticket},
+};
+
+/// What an endpoint's mailbox takes.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) enum Mail {
+    /// For the core.
+    Core(Input),
+    /// A command, and who waits for it.
+    Submit(Box<NewOperation>, oneshot::Sender<Result<Submitted, SubmitError>>),
+    /// A cancellation, and who waits for it.
+    Cancel(String, oneshot::Sender<Result<Operation, SubmitError>>),
+    /// Give the device up; the sender is dropped when that is done.
+    Release(StopReason, oneshot::Sender<()>),
+}
+
+/// Who waits for one operation. Most endpoints have nobody, so it is boxed away.
+#[derive(Debug, Default)]
+struct Waiters {
+    /// For the operation to be taken.
+    taken: HashMap<String, oneshot::Sender<Result<Submitted, SubmitError>>>,
+    /// For its end.
+    ended: HashMap<String, oneshot::Sender<Operation>>,
+    /// For its cancellation.
+    cancelled: HashMap<String, oneshot::Sender<Result<Operation, SubmitError>>>,
+}
+
+/// One device's actor.
+pub(super) struct EndpointActor {
+    endpoints: Rc<Endpoints>,
+    key: ActorKey,
+    core: Core,
+    fence: Fence,
+    timer: TimerKey,
+    armed: Option<Instant>,
+    waiters: Option<Box<Waiters>>,
+    released: Vec<oneshot::Sender<()>>,
+    stop: Option<StopReason>,
+    /// Given up last, so that whoever waits for the device finds everything else done.
+    _reservation: Reservation,
+}
+
+impl EndpointActor {
+    pub(super) fn new(
+        endpoints: Rc<Endpoints>,
+        key: ActorKey,
+        core: Core,
+        fence: Fence,
+        reservation: Reservation,
+    ) -> Self {
+        let timer = endpoints.shared.timers.insert(Target::Endpoint(key));
+        Self {
+            endpoints,
+            key,
+            core,
+            fence,
+            timer,
+            armed: None,
+            waiters: None,
+            released: Vec::new(),
+            stop: None,
+            _reservation: reservation,
+        }
+    }
+
+    fn perform_all(&mut self, now: Reading, ctx: &mut Context<Self>) {
+        while let Some(effect) = self.core.poll_effect() {
+            self.perform(now, effect, ctx);
+        }
+        if self.stop.is_some() {
+            return ctx.stop();
+        }
+        let due = self.core.poll_timeout(now);
+        if due != self.armed {
+            self.armed = due;
+            self.endpoints.shared.timers.arm(self.timer, due);
+        }
+    }
+
+    fn perform(&mut self, now: Reading, effect: Effect, ctx: &mut Context<Self>) {
+        match effect {
+            Effect::Persist(id, changes) => self.persist(id, changes, ctx),
+            Effect::Publish(id, records) => self.publish(now, id, &records),
+            Effect::Announce(records) => {
+                // Nobody waits: a ticket that no effect has.
+                drop(self.offer(u32::MAX, &records));
+            }
+            Effect::RemoveEvent(event) => {
+                drop(self.endpoints.store().remove_event(self.core.device, event));
+            }
+            Effect::Downlink(link, downlink) => self.send_down(link, downlink),
+            Effect::Submitted(id, result) => self.submitted(id, result),
+            Effect::NotCancelled(id, error) => {
+                if let Some(reply) = self.waiters().cancelled.remove(&id) {
+                    drop(reply.send(Err(error)));
+                }
+            }
+            Effect::Ended(operation) => {
+                self.tell_watchers(&operation);
+                self.ended(*operation);
+            }
+            Effect::OperationChanged(operation) => self.tell_watchers(&operation),
+            Effect::Changed(kind) => {
+                // An error says that nobody watches.
+                drop(self.endpoints.shared.process.changes.send(RegistrationChange {
+                    device: self.core.device,
+                    endpoint: self.core.name.clone(),
+                    kind,
+                    at: now.unix_ms,
+                }));
+            }
+            Effect::Foreign(link, call, registration) => self.answer_foreign(link, call, registration),
+            Effect::Stop(reason) => self.stop = Some(reason),
+        }
+    }
+
+    fn persist(&self, id: u32, changes: Vec<Change>, ctx: &Context<Self>) {
+        let written = self.endpoints.store().commit(self.core.device, self.fence.clone(), changes);
+        let address = ctx.address();
+        actix::spawn(async move {
+            let result = written.await;
+            address.do_send(Mail::Core(Input::Persisted(id, result)));
+        });
+    }
+
+    fn publish(&mut self, now: Reading, id: u32, records: &[Record]) {
+        let result = match self.offer(id, records) {
+            Publish::Durable => Ok(()),
+            Publish::Pending => return,
+            Publish::Refused(error) => Err(error),
+        };
+        self.core.apply(now, Input::Published(id, result));
+    }
+
+    fn offer(&self, effect: u32, records: &[Record]) -> Publish {
+        let shared = &self.endpoints.shared;
+        let ticket =
+            Ticket { shard: shared.shard, key: self.key.index, activation: self.key.generation, effect };
+        shared.process.outlet.publish(records, ticket)
+    }
+
+    fn send_down(&self, link: Link, downlink: Downlink) {
+        if let Some(links) = self.endpoints.shared.links.get() {
+            links.deliver(link.connection, downlink);
+        }
+    }
+
+    fn answer_foreign(&self, link: Link, call: Call, registration: RegistrationId) {
+        let found = self.endpoints.store().resolve(Pointer::Registration(registration));
+        let shared = self.endpoints.shared.clone();
+        actix::spawn(async move {
+            let downlink = match found.await {
+                Ok(found) => Downlink::Reply { id: call.id, response: foreign(found.is_some()) },
+                Err(_) => Downlink::Forget { id: call.id },
+            };
+            if let Some(links) = shared.links.get() {
+                links.deliver(link.connection, downlink);
+            }
+        });
+    }
+
+    fn tell_watchers(&self, operation: &Operation) {
+        let operations = &self.endpoints.shared.process.operations;
+        if operations.receiver_count() > 0 {
+            // An error says that the last watcher has just gone.
+            drop(operations.send(Arc::new(operation.clone())));
+        }
+    }
+
+    fn waiters(&mut self) -> &mut Waiters {
+        self.waiters.get_or_insert_default()
+    }
+
+    fn submitted(&mut self, id: String, result: Result<Operation, SubmitError>) {
+        let Some(reply) = self.waiters().taken.remove(&id) else { return };
+        match result {
+            Ok(operation) => {
+                let (tell, ended) = oneshot::channel();
+                if reply.send(Ok(Submitted { operation, ended })).is_ok() {
+                    self.waiters().ended.insert(id, tell);
+                }
+            }
+            Err(error) => drop(reply.send(Err(error))),
+        }
+    }
+
+    fn ended(&mut self, operation: Operation) {
+        let Some(waiters) = self.waiters.as_deref_mut() else { return };
+        let id = operation.name.rsplit('/').next().unwrap_or_default();
+        if let Some(reply) = waiters.taken.remove(id) {
+            // It ended before it was ever seen to wait.
+            let (tell, ended) = oneshot::channel();
+            drop(tell.send(operation.clone()));
+            drop(reply.send(Ok(Submitted { operation: operation.clone(), ended })));
+        }
+        if let Some(reply) = waiters.cancelled.remove(id) {
+            drop(reply.send(Ok(operation.clone())));
+        }
+        if let Some(tell) = waiters.ended.remove(id) {
+            drop(tell.send(operation));
+        }
+        if waiters.taken.is_empty() && waiters.ended.is_empty() && waiters.cancelled.is_empty() {
+            self.waiters = None;
+        }
+    }
+}
+
+/// The answer to a request for a registration that the sender does not have.
+pub(crate) fn foreign(exists: bool) -> Response {
+    if exists {
+        Response::diagnostic(
+            Code::FORBIDDEN,
+            "the registration was made from another address; register again",
+        )
+    } else {
+        Response::diagnostic(Code::NOT_FOUND, "no such registration")
+    }
+}
+
+impl Actor for EndpointActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        // What its record left to do.
+        self.perform_all(clock::read(), ctx);
+    }
+}
+
+impl Handler<Mail> for EndpointActor {
+    type Result = ();
+
+    fn handle(&mut self, mail: Mail, ctx: &mut Context<Self>) {
+        if self.stop.is_some() {
+            return;
+        }
+        let now = clock::read();
+        match mail {
+            Mail::Core(input) => {
+                if matches!(input, Input::Deadline) {
+                    self.armed = None;
+                }
+                self.core.apply(now, input);
+            }
+            Mail::Submit(new, reply) => {
+                self.waiters().taken.insert(new.id.clone(), reply);
+                self.core.apply(now, Input::Submit(new));
+            }
+            Mail::Cancel(id, reply) => {
+                self.waiters().cancelled.insert(id.clone(), reply);
+                self.core.apply(now, Input::Cancel(id));
+            }
+            Mail::Release(reason, released) => {
+                self.released.push(released);
+                self.core.apply(now, Input::Release(reason));
+            }
+        }
+        self.perform_all(now, ctx);
+    }
+}
+
+impl Drop for EndpointActor {
+    /// However the actor ends, a panic included, it leaves every index.
+    fn drop(&mut self) {
+        self.endpoints.shared.timers.remove(self.timer);
+        let reason = match self.stop {
+            None => labels::Passivation::Panic,
+            Some(StopReason::Idle) => labels::Passivation::Idle,
+            Some(StopReason::Bound | StopReason::Moved) => labels::Passivation::Bound,
+            Some(StopReason::Drain) => labels::Passivation::Drain,
+            Some(StopReason::Ended | StopReason::Superseded) => labels::Passivation::Ended,
+        };
+        if let Some(link) = self.core.link {
+            self.send_down(link, Downlink::Close);
+        }
+        self.endpoints.closed(self.key, self.core.device, reason);
+    }
+}

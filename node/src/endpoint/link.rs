@@ -1,0 +1,170 @@
+//! What a connection and an endpoint tell each other.
+
+use std::net::{IpAddr, SocketAddr};
+
+use godwit_coap::{FailReason, Request, RequestId, Response, Token};
+use godwit_lwm2m::registration::Registration;
+
+use crate::{
+    identity::{DeviceId, RegistrationId},
+    shard::{ActorKey, outbox::SocketId},
+};
+
+/// The connection by which an endpoint was last heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Link {
+    /// The connection's actor.
+    pub connection: ActorKey,
+    /// The socket it came in by.
+    pub socket: SocketId,
+    /// The device's address.
+    pub remote: SocketAddr,
+    /// The node's address that the device sends to.
+    pub local: Option<IpAddr>,
+}
+
+/// What a device has said, as its connection understood it.
+#[derive(Debug)]
+pub enum Uplink {
+    /// POST /rd, well-formed.
+    Register {
+        /// What to answer to.
+        call: Call,
+        /// The registration it asks for, with its endpoint name.
+        registration: Box<Registration>,
+    },
+    /// POST /rd/<id>, still to be read: how depends on the registration.
+    Update {
+        /// What to answer to.
+        call: Call,
+        /// The registration it means.
+        registration: RegistrationId,
+        /// The request.
+        request: Box<Request>,
+    },
+    /// DELETE /rd/<id>.
+    Deregister {
+        /// What to answer to.
+        call: Call,
+        /// The registration it means.
+        registration: RegistrationId,
+    },
+    /// POST /dp: values that nobody asked for.
+    Send {
+        /// What to answer to.
+        call: Call,
+        /// The request, still to be decoded by the device's models.
+        request: Box<Request>,
+    },
+    /// A notification, or another response that belongs to no open request.
+    Notification(Box<Notification>),
+    /// The response to a request of the endpoint.
+    Response {
+        /// The token of the request.
+        token: Token,
+        /// What the device answered, with its whole body.
+        response: Box<Response>,
+    },
+    /// A request of the endpoint has ended without response.
+    Failed {
+        /// The token of the request.
+        token: Token,
+        /// Why.
+        reason: FailReason,
+    },
+}
+
+/// A request that waits for its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Call {
+    /// Names it at the connection.
+    pub id: RequestId,
+    /// Its message id and token, by which a repetition after a restart is recognised.
+    pub message_id: u16,
+    /// See `message_id`.
+    pub token: Token,
+}
+
+/// See [`Uplink::Notification`].
+#[derive(Debug)]
+pub struct Notification {
+    /// Names the observation.
+    pub token: Token,
+    /// What to acknowledge.
+    pub message_id: u16,
+    /// Whether the device waits for an acknowledgement.
+    pub confirmable: bool,
+    /// The Observe value.
+    pub observe: Option<u32>,
+    /// The body or its first block.
+    pub response: Response,
+    /// Whether there are more blocks.
+    pub more: bool,
+}
+
+/// What an endpoint has its connection do.
+#[derive(Debug)]
+pub enum Downlink {
+    /// Answers a request.
+    Reply {
+        /// Which.
+        id: RequestId,
+        /// The answer.
+        response: Response,
+    },
+    /// Leaves a request without answer; a repetition of it is a new request.
+    Forget {
+        /// Which.
+        id: RequestId,
+    },
+    /// Sends a confirmable request.
+    Request {
+        /// By which its response is known.
+        token: Token,
+        /// The message id of an earlier transmission or one that is on record.
+        message_id: u16,
+        /// The request.
+        request: Box<Request>,
+    },
+    /// Gives up a request; nothing more is heard of it.
+    Cancel {
+        /// Its token.
+        token: Token,
+    },
+    /// Acknowledges a notification.
+    Acknowledge {
+        /// Its message id.
+        message_id: u16,
+    },
+    /// Answers a notification by RST.
+    Reset {
+        /// Its message id.
+        message_id: u16,
+    },
+    /// Leaves a notification without acknowledgement; a repetition of it is a new one.
+    ForgetNotification {
+        /// Its message id.
+        message_id: u16,
+    },
+    /// Fetches the rest of a block-wise notification.
+    Continue {
+        /// A fresh token; the [`Uplink::Response`] of it brings the whole body.
+        token: Token,
+        /// The request that observes.
+        request: Box<Request>,
+        /// The first block.
+        first: Box<Response>,
+    },
+    /// The connection is this endpoint's from now on: the device registered over it.
+    Link(DeviceId),
+    /// The connection is no longer this endpoint's.
+    Unlink,
+    /// The endpoint is going; the connection may go too when nothing is open.
+    Close,
+}
+
+/// The connections of a shard, as endpoints see them.
+pub trait Links {
+    /// Hands something to a connection. `false`: it is gone.
+    fn deliver(&self, connection: ActorKey, downlink: Downlink) -> bool;
+}

@@ -1,0 +1,360 @@
+//! Register, Update, De-register and expiry of one endpoint.
+//!
+//! ```text
+//!  Register ─► applied before? ─► the stored answer
+//!      └─► allowed? ─► write registration, address, answer, pending observations ─► 2.01 ─► start actions
+//!  Update ───► covered by the stored deadline? ─► 2.04
+//!      └─► write what changed, or the later deadline ─► 2.04
+//!  Deregister ► write the tombstone with its answer ─► 2.02, stop
+//!  lifetime and grace over ─► write the end and its event ─► publish the event ─► stop
+//! ```
+
+use std::time::Duration;
+
+use godwit_coap::{Code, Request, Response};
+use godwit_lwm2m::registration::{Registration, Update};
+
+use super::{
+    command,
+    core::{Core, Effect, StopReason, Then, content_format, name_and_revision},
+    downlink::Task,
+    handle::RegistrationChangeKind,
+    link::{Call, Downlink, Link},
+    observation::Observation,
+    registered::Registered,
+};
+use crate::{
+    clock::Reading,
+    identity::RegistrationId,
+    profile::Skipped,
+    store::{APPLIED_FOR_MS, Change, pointer::address_bytes, value},
+    telemetry::{Event, Identity},
+};
+
+/// A registration on its way to the store.
+#[derive(Debug)]
+pub(super) struct NewRegistration {
+    link: Link,
+    call: Call,
+    registered: Registered,
+    observations: Vec<Observation>,
+    tasks: Vec<Task>,
+    skipped: Vec<Skipped>,
+    applied: Box<value::Applied>,
+    replaced: bool,
+}
+
+impl NewRegistration {
+    /// The request that it answers.
+    pub(super) fn call(&self) -> (Link, Call) {
+        (self.link, self.call)
+    }
+}
+
+impl Core {
+    pub(super) fn handle_register(&mut self, now: Reading, link: Link, call: Call, client: Registration) {
+        if let Some(response) = self.answer_before(now, link, call) {
+            self.downlink(link, Downlink::Link(self.device));
+            self.link = Some(link);
+            return self.reply(link, call, response);
+        }
+        if let Some(reason) = self.access.refuses_no_sec() {
+            let cause = self.cause(&[b"refused", &call.message_id.to_be_bytes(), call.token.as_bytes()]);
+            self.announce(now, Event::Refused { reason: reason.into() }, cause);
+            return self.reply(link, call, Response::diagnostic(Code::FORBIDDEN, reason));
+        }
+        let replaced = self.registered.is_some();
+        let models = self.services.process.models.set(&self.profile, &client.objects);
+        let mut registered = Registered::new(now, client, models, content_format(&self.profile));
+        self.prolong(now, &mut registered);
+        let plan = registered.plan(|client| self.profile.start_plan(client));
+        let observations: Vec<_> = plan.observations.into_iter().map(Observation::of_profile).collect();
+        let mut tasks: Vec<_> = plan
+            .attributes
+            .iter()
+            .map(|(path, set)| Task::WriteAttributes(*path, command::attributes(set)))
+            .collect();
+        tasks.extend(plan.reads.into_iter().map(Task::Read));
+        tasks.extend(observations.iter().map(|observation| Task::Observe(observation.token)));
+        if tasks.is_empty() {
+            registered.started = Some(name_and_revision(&self.profile));
+        }
+        let response = Response::new(Code::CREATED).location("rd").location(registered.id.as_str());
+        let applied = Box::new(applied(now, link, call, registered.id, &response));
+        let mut changes = vec![
+            Change::Registration(Box::new(registered.to_stored(&self.name))),
+            Change::Applied((*applied).clone()),
+            Change::Address { peer: Some(link.remote), local: None, by_address: true },
+            Change::PathNode(self.services.process.owner.node.clone()),
+            Change::Deadline(Some(registered.stored_deadline)),
+            Change::ClearObservations,
+            Change::Activated,
+        ];
+        changes.extend(observations.iter().map(|observation| Change::Observation(observation.to_stored())));
+        let skipped = plan.skipped;
+        let new = NewRegistration { link, call, registered, observations, tasks, skipped, applied, replaced };
+        self.persist(changes, Then::Register(Box::new(new)));
+    }
+
+    pub(super) fn registration_stored(&mut self, now: Reading, new: NewRegistration) {
+        let NewRegistration { link, call, registered, observations, tasks, skipped, applied, replaced } = new;
+        if let Some(old) = self.link.replace(link)
+            && old.connection != link.connection
+        {
+            self.downlink(old, Downlink::Unlink);
+        }
+        self.downlink(link, Downlink::Link(self.device));
+        self.reply(link, call, Response::new(Code::CREATED).location("rd").location(registered.id.as_str()));
+        let client = &registered.client;
+        let event = Event::Registered {
+            lifetime: (client.lifetime != 0).then_some(client.lifetime.into()),
+            version: client.version.as_str().into(),
+            binding: client.binding.to_string().into(),
+            queue_mode: client.queue_mode,
+            replaced,
+        };
+        self.applied = Some(applied);
+        self.registered = Some(Box::new(registered));
+        self.awake = true;
+        let cause = self.cause(&[b"registered"]);
+        self.announce(now, event, cause);
+        for (ordinal, skipped) in skipped.into_iter().enumerate() {
+            let event = Event::PathSkipped { path: skipped.path, reason: skipped.reason };
+            self.announce_nth(now, event, cause, ordinal as u32);
+        }
+        self.observations.replace(observations);
+        self.restart_downlinks(now, tasks);
+        self.changed(RegistrationChangeKind::Registered);
+    }
+
+    pub(super) fn handle_update(
+        &mut self,
+        now: Reading,
+        link: Link,
+        call: Call,
+        id: RegistrationId,
+        request: &Request,
+    ) {
+        let Some(registered) = self.registered.as_deref().filter(|registered| registered.id == id) else {
+            return self.effect(Effect::Foreign(link, call, id));
+        };
+        let update = match Update::parse(request, &registered.client, &self.services.process.policy) {
+            Ok(update) => update,
+            Err(refusal) => return self.reply(link, call, refusal.into()),
+        };
+        let mut registered = registered.clone();
+        let lifetime = update.lifetime.filter(|lifetime| *lifetime != registered.client.lifetime);
+        let objects = update.links.as_ref().is_some_and(|links| links.objects != registered.client.objects);
+        let changed = registered.client.apply(update);
+        registered.updated_at = now.unix_ms;
+        let covered = self.prolong_if_needed(now, &mut registered);
+        if covered && !changed {
+            self.registered = Some(Box::new(registered));
+            self.reply(link, call, Response::new(Code::CHANGED));
+            return self.changed(RegistrationChangeKind::Updated);
+        }
+        let mut changes = vec![Change::Deadline(Some(registered.stored_deadline))];
+        if changed {
+            if objects {
+                registered.models =
+                    self.services.process.models.set(&self.profile, &registered.client.objects);
+            }
+            let applied = applied(now, link, call, id, &Response::new(Code::CHANGED));
+            self.applied = Some(Box::new(applied.clone()));
+            changes.push(Change::Registration(Box::new(registered.to_stored(&self.name))));
+            changes.push(Change::Applied(applied));
+        }
+        let event = changed.then(|| Event::Updated { lifetime: lifetime.map(u64::from), objects });
+        self.persist(changes, Then::Update { call, link, registered: Box::new(registered), event, objects });
+    }
+
+    pub(super) fn update_stored(
+        &mut self,
+        now: Reading,
+        link: Link,
+        call: Call,
+        registered: Box<Registered>,
+        event: Option<Event>,
+        objects: bool,
+    ) {
+        self.registered = Some(registered);
+        self.reply(link, call, Response::new(Code::CHANGED));
+        if let Some(event) = event {
+            let cause = self.cause(&[b"updated", &now.unix_ms.to_be_bytes(), call.token.as_bytes()]);
+            self.announce(now, event, cause);
+        }
+        if objects {
+            self.plan_for_new_objects(now);
+        }
+        self.changed(RegistrationChangeKind::Updated);
+    }
+
+    pub(super) fn handle_deregister(&mut self, now: Reading, link: Link, call: Call, id: RegistrationId) {
+        if let Some(response) = self.answer_before(now, link, call) {
+            return self.reply(link, call, response);
+        }
+        if self.registered.as_deref().is_none_or(|registered| registered.id != id) {
+            return self.effect(Effect::Foreign(link, call, id));
+        }
+        let applied = applied(now, link, call, id, &Response::new(Code::DELETED));
+        let changes = vec![Change::RemoveRegistration, Change::Applied(applied), Change::Deadline(None)];
+        self.persist(changes, Then::Deregister { link, call });
+    }
+
+    pub(super) fn deregistered(&mut self, now: Reading, link: Link, call: Call) {
+        self.reply(link, call, Response::new(Code::DELETED));
+        // The connection stays to answer a repeated request from its memory.
+        self.downlink(link, Downlink::Unlink);
+        let cause = self.cause(&[b"deregistered"]);
+        self.announce(now, Event::Deregistered, cause);
+        self.changed(RegistrationChangeKind::Deregistered);
+        self.registered = None;
+        self.link = None;
+        self.release(now, StopReason::Ended);
+    }
+
+    /// Ends a registration whose time is over. The event goes out once: it is on record until the sink has it, and
+    /// its id is the same whoever publishes it.
+    pub(super) fn expire(&mut self, now: Reading) {
+        if std::mem::replace(&mut self.expiring, true) {
+            return;
+        }
+        let cause = self.cause(&[b"expired"]);
+        let record = self.event_record(now, Event::Expired, cause);
+        let stored = value::StoredEvent {
+            id: record.id.to_string(),
+            r#type: Event::Expired.name().to_owned(),
+            time: now.unix_ms,
+            endpoint: self.name.to_string(),
+            registration: self
+                .registered
+                .as_ref()
+                .map_or_else(String::new, |registered| registered.id.to_string()),
+            data: Vec::new(),
+        };
+        let id = stored.id.clone();
+        let changes = vec![Change::Event(stored), Change::RemoveRegistration, Change::Deadline(None)];
+        self.persist(changes, Then::Expire(Box::new(record), id));
+    }
+
+    /// The end could not be written: tried again soon.
+    pub(super) fn retry_expiry(&mut self, now: Reading) {
+        self.expiring = false;
+        if let Some(registered) = self.registered.as_deref_mut() {
+            registered.expires = now.now + Duration::from_secs(1);
+        }
+    }
+
+    pub(super) fn expiry_stored(&mut self, record: crate::telemetry::Record, id: String) {
+        self.changed(RegistrationChangeKind::Expired);
+        self.registered = None;
+        self.observations.clear();
+        self.publish(vec![record], Then::Expired(id));
+    }
+
+    /// Publishes an expiry that an earlier owner had written but not published.
+    pub(super) fn publish_stored_event(&mut self, now: Reading, stored: &value::StoredEvent) {
+        let registration = RegistrationId::parse(&stored.registration);
+        let cause = expired_cause(registration);
+        let record = self.event_record_of(now, Event::Expired, cause, registration);
+        self.publish(vec![record], Then::Expired(stored.id.clone()));
+    }
+
+    /// The answer to a request that was carried out already (`cluster.md`: one answer per request).
+    fn answer_before(&self, now: Reading, link: Link, call: Call) -> Option<Response> {
+        let applied = self.applied.as_deref()?;
+        let same = applied.message_id == u32::from(call.message_id)
+            && applied.token == call.token.as_bytes()
+            && applied.source == address_bytes(link.remote);
+        let fresh = now.unix_ms.saturating_sub(applied.time) < APPLIED_FOR_MS;
+        (same && fresh).then(|| decode_answer(&applied.response)).flatten()
+    }
+
+    /// Sets a new deadline with a quarter of the lifetime to spare, so that not every update must be written.
+    fn prolong(&self, now: Reading, registered: &mut Registered) {
+        let lifetime = Duration::from_secs(registered.client.lifetime.into());
+        let grace = self.services.process.config.registration.lifetime_grace;
+        registered.expires = now.now + lifetime + grace;
+        let stored = lifetime + lifetime / 4 + grace;
+        registered.stored_deadline = now.unix_ms.saturating_add(stored.as_millis() as u64);
+    }
+
+    /// As `prolong`, but leaves the deadline on record where it is far enough. Says whether it is.
+    fn prolong_if_needed(&self, now: Reading, registered: &mut Registered) -> bool {
+        let before = registered.stored_deadline;
+        self.prolong(now, registered);
+        let covered = before >= now.unix_ms_at(registered.expires);
+        if covered {
+            registered.stored_deadline = before;
+        }
+        covered
+    }
+
+    /// What events of this registration are named by.
+    pub(super) fn cause(&self, facts: &[&[u8]]) -> Identity {
+        let id = self.registered.as_ref().map(|registered| registered.id);
+        let device = self.device.as_bytes();
+        let first: &[u8] = match &id {
+            Some(id) => id.as_str().as_bytes(),
+            None => device,
+        };
+        let mut all = vec![first];
+        all.extend_from_slice(facts);
+        Identity::of(&all)
+    }
+}
+
+fn expired_cause(registration: Option<RegistrationId>) -> Identity {
+    let id = registration.as_ref().map_or("", |id| id.as_str());
+    Identity::of(&[id.as_bytes(), b"expired"])
+}
+
+fn applied(
+    now: Reading,
+    link: Link,
+    call: Call,
+    registration: RegistrationId,
+    response: &Response,
+) -> value::Applied {
+    value::Applied {
+        source: address_bytes(link.remote),
+        number: 0,
+        message_id: call.message_id.into(),
+        token: call.token.as_bytes().to_vec(),
+        response: encode_answer(response),
+        time: now.unix_ms,
+        registration: registration.to_string(),
+    }
+}
+
+/// An answer of the registration interface: its code, then the location's segments, each behind a slash.
+fn encode_answer(response: &Response) -> Vec<u8> {
+    let mut bytes = vec![response.code.0];
+    for segment in &response.location_path {
+        bytes.push(b'/');
+        bytes.extend_from_slice(segment.as_bytes());
+    }
+    bytes
+}
+
+fn decode_answer(bytes: &[u8]) -> Option<Response> {
+    let (code, location) = bytes.split_first()?;
+    Some(Response::new(Code(*code)).location(std::str::from_utf8(location).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stored_answer_reads_back() {
+        for response in [
+            Response::new(Code::CREATED).location("rd/0123456789ab"),
+            Response::new(Code::CHANGED),
+            Response::new(Code::DELETED),
+        ] {
+            assert_eq!(decode_answer(&encode_answer(&response)), Some(response));
+        }
+        assert_eq!(decode_answer(&[]), None);
+    }
+}

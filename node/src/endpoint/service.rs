@@ -1,0 +1,104 @@
+//! The endpoints of the whole process, as other rooms use them.
+
+use std::sync::Arc;
+
+use godwit_proto::v1::Operation;
+use tokio::sync::{broadcast, oneshot};
+
+use super::{
+    handle::{BoxFuture, Endpoints, NewOperation, RegistrationChange, SubmitError, Submitted},
+    services::{Process, ShardMessage},
+};
+use crate::{identity::DeviceId, profile::LoadError};
+
+/// Hands what is asked to the shard that has the device, or else to the one that is to activate it.
+#[derive(Clone)]
+pub struct Service {
+    process: Arc<Process>,
+}
+
+impl Service {
+    /// Over the endpoints of this process.
+    pub fn new(process: Arc<Process>) -> Self {
+        Self { process }
+    }
+
+    fn send(&self, device: DeviceId, message: ShardMessage) {
+        let process = &self.process;
+        let shard = process.directory.find(device).unwrap_or_else(|| process.inboxes.usual(device));
+        process.inboxes.of(shard).push(message);
+    }
+
+    fn send_to_all(&self, message: impl Fn(oneshot::Sender<()>) -> ShardMessage) -> BoxFuture<()> {
+        let waits: Vec<_> = (0..self.process.inboxes.shards())
+            .map(|shard| {
+                let (done, told) = oneshot::channel();
+                self.process.inboxes.of(shard as u16).push(message(done));
+                told
+            })
+            .collect();
+        Box::pin(async move {
+            for told in waits {
+                // Answered by being dropped.
+                drop(told.await);
+            }
+        })
+    }
+
+    /// Gives all devices of this process up with exact state.
+    pub fn drain(&self) -> BoxFuture<()> {
+        self.send_to_all(|done| ShardMessage::Drain { done })
+    }
+}
+
+impl Endpoints for Service {
+    fn submit(&self, device: DeviceId, operation: NewOperation) -> BoxFuture<Result<Submitted, SubmitError>> {
+        let (reply, answer) = oneshot::channel();
+        self.send(device, ShardMessage::Submit { device, operation: Box::new(operation), reply });
+        Box::pin(async move { answer.await.unwrap_or(Err(SubmitError::Overloaded)) })
+    }
+
+    fn cancel(&self, device: DeviceId, operation: String) -> BoxFuture<Result<Operation, SubmitError>> {
+        let (reply, answer) = oneshot::channel();
+        self.send(device, ShardMessage::Cancel { device, operation, reply });
+        Box::pin(async move { answer.await.unwrap_or(Err(SubmitError::Overloaded)) })
+    }
+
+    fn device_changed(&self, device: DeviceId) -> BoxFuture<()> {
+        let (done, told) = oneshot::channel();
+        self.send(device, ShardMessage::DeviceChanged { device, done });
+        Box::pin(async move {
+            // Answered by being dropped.
+            drop(told.await);
+        })
+    }
+
+    fn profile_changed(&self, profile: &str) -> BoxFuture<()> {
+        let service = self.clone();
+        let name: Arc<str> = profile.into();
+        Box::pin(async move {
+            match service.process.profiles.reload(&name).await {
+                Ok(_) => {
+                    service
+                        .send_to_all(|done| ShardMessage::ProfileChanged { name: name.clone(), done })
+                        .await;
+                }
+                Err(LoadError::Unknown(_)) => {}
+                Err(error) => tracing::error!(profile = %name, %error, "a changed profile can't be used"),
+            }
+        })
+    }
+
+    fn models_changed(&self) -> BoxFuture<()> {
+        self.process.models.refresh();
+        self.send_to_all(|done| ShardMessage::ModelsChanged { done })
+    }
+
+    fn watch(&self) -> broadcast::Receiver<RegistrationChange> {
+        self.process.changes.subscribe()
+    }
+
+    fn watch_operations(&self) -> broadcast::Receiver<Arc<Operation>> {
+        self.process.operations.subscribe()
+    }
+}

@@ -1,0 +1,153 @@
+//! What all endpoints of a process share, and what those of one shard do.
+
+use std::{cell::OnceCell, rc::Rc, sync::Arc};
+
+use godwit_lwm2m::registration::Policy;
+use tokio::sync::{broadcast, oneshot};
+
+use super::{
+    directory::Directory,
+    handle::{NewOperation, RegistrationChange, SubmitError, Submitted},
+    link::Links,
+    model_sets::SharedSets,
+};
+use crate::{
+    config::Config,
+    identity::{DeviceId, Owner},
+    metrics,
+    profile::{Profile, ProfileRegistry},
+    shard::{ShardId, Target, inbox::Inbox, timers::Timers},
+    store::StateStore,
+    telemetry::{Completion, Completions, Outlet, Site},
+};
+
+/// What all endpoints of a process share.
+pub struct Process {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// What a registration may say.
+    pub policy: Policy,
+    /// Who this process is.
+    pub owner: Owner,
+    /// Where records come from.
+    pub site: Arc<Site>,
+    /// The store.
+    pub store: Arc<dyn StateStore>,
+    /// Profiles in use.
+    pub profiles: Arc<ProfileRegistry>,
+    /// Object models.
+    pub models: SharedSets,
+    /// Where records go.
+    pub outlet: Outlet,
+    /// Which shard holds which device.
+    pub directory: Arc<Directory>,
+    /// The shards' inboxes.
+    pub inboxes: Arc<Inboxes>,
+    /// Changes of registrations.
+    pub changes: broadcast::Sender<RegistrationChange>,
+    /// Changes of operations.
+    pub operations: broadcast::Sender<Arc<godwit_proto::v1::Operation>>,
+    /// A profile that asks for nothing, to compute a difference from.
+    pub empty_profile: Arc<Profile>,
+}
+
+/// What the endpoints of one shard share.
+pub(super) struct Shared {
+    pub(super) process: Arc<Process>,
+    pub(super) shard: ShardId,
+    pub(super) timers: Rc<Timers<Target>>,
+    pub(super) metrics: Rc<metrics::Shard>,
+    /// The shard's connections, which are made after its endpoints.
+    pub(super) links: OnceCell<Rc<dyn Links>>,
+}
+
+/// What other threads tell the endpoints of a shard.
+#[derive(Debug)]
+pub enum ShardMessage {
+    /// A publish has ended.
+    Published(Completion),
+    /// A command for a device.
+    Submit {
+        /// The device.
+        device: DeviceId,
+        /// The command.
+        operation: Box<NewOperation>,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Result<Submitted, SubmitError>>,
+    },
+    /// A command is to be taken back.
+    Cancel {
+        /// The device.
+        device: DeviceId,
+        /// The operation's id.
+        operation: String,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Result<godwit_proto::v1::Operation, SubmitError>>,
+    },
+    /// A device's document has changed.
+    DeviceChanged {
+        /// The device.
+        device: DeviceId,
+        /// Dropped when its endpoint knows.
+        done: oneshot::Sender<()>,
+    },
+    /// A profile has changed.
+    ProfileChanged {
+        /// Its name.
+        name: Arc<str>,
+        /// Dropped when all endpoints know.
+        done: oneshot::Sender<()>,
+    },
+    /// Object models have changed.
+    ModelsChanged {
+        /// Dropped when all endpoints know.
+        done: oneshot::Sender<()>,
+    },
+    /// Something is due at a device: an expiry, an operation's end, an event that waits.
+    Due(Vec<DeviceId>),
+    /// Give a device up, for another shard.
+    Release {
+        /// The device.
+        device: DeviceId,
+        /// Dropped when it is free.
+        done: oneshot::Sender<()>,
+    },
+    /// Give all devices up.
+    Drain {
+        /// Dropped when all are free.
+        done: oneshot::Sender<()>,
+    },
+}
+
+/// The inboxes of all shards.
+#[derive(Debug)]
+pub struct Inboxes(Box<[Inbox<ShardMessage>]>);
+
+impl Inboxes {
+    /// Inboxes for so many shards.
+    pub fn new(shards: usize) -> Self {
+        Self((0..shards).map(|_| Inbox::default()).collect())
+    }
+
+    /// How many shards there are.
+    pub fn shards(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The inbox of a shard.
+    pub fn of(&self, shard: ShardId) -> &Inbox<ShardMessage> {
+        &self.0[usize::from(shard)]
+    }
+
+    /// The shard that gets a device which none holds.
+    pub fn usual(&self, device: DeviceId) -> ShardId {
+        let [a, b, ..] = *device.as_bytes();
+        (usize::from(u16::from_be_bytes([a, b])) % self.0.len()) as ShardId
+    }
+}
+
+impl Completions for Inboxes {
+    fn complete(&self, shard: u16, completions: Vec<Completion>) {
+        self.of(shard).extend(completions.into_iter().map(ShardMessage::Published));
+    }
+}

@@ -1,0 +1,148 @@
+//! Which connection gets a datagram, and what becomes of strangers.
+//!
+//! ```text
+//!  known peer ─────────────────────────► its connection
+//!  stranger ─► address on record? ─ yes ─► connection of that device ─► activation
+//!                    └─ no ─► a request ─► new connection, as long as there is room
+//!                             └─ all else ─► answered and forgotten
+//! ```
+
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    rc::Rc,
+    sync::Arc,
+};
+
+use godwit_coap::{Code, Event, Peer, Response};
+
+use crate::{
+    clock,
+    connection::{Connections, Offer},
+    endpoint::{Endpoints, Process},
+    metrics::{
+        self,
+        labels::{DropReason, Lookup},
+    },
+    shard::outbox::SocketId,
+    store::Pointer,
+};
+
+/// Datagrams of one stranger that wait for the look-up of its address.
+const WAITING: usize = 4;
+/// Strangers whose address is being looked up at once.
+const LOOKUPS: usize = 4096;
+/// Connections without an endpoint that a shard keeps; beyond, strangers are told to come later.
+const UNLINKED: usize = 16_384;
+
+/// Routes the datagrams of one shard.
+pub(super) struct Router {
+    process: Arc<Process>,
+    connections: Rc<Connections>,
+    endpoints: Rc<Endpoints>,
+    metrics: Rc<metrics::Shard>,
+    strangers: RefCell<HashMap<(SocketId, SocketAddr), Vec<Box<[u8]>>>>,
+}
+
+impl Router {
+    /// Routes to these connections.
+    pub(super) fn new(
+        process: Arc<Process>,
+        connections: Rc<Connections>,
+        endpoints: Rc<Endpoints>,
+        metrics: Rc<metrics::Shard>,
+    ) -> Rc<Self> {
+        Rc::new(Self { process, connections, endpoints, metrics, strangers: RefCell::default() })
+    }
+
+    /// Sends a datagram on its way.
+    pub(super) fn route(
+        self: &Rc<Self>,
+        socket: SocketId,
+        from: SocketAddr,
+        to: Option<IpAddr>,
+        bytes: &[u8],
+    ) {
+        match self.connections.offer(socket, from, to, bytes) {
+            Offer::Delivered => self.metrics.session_lookups[Lookup::Local].increment(1),
+            Offer::Full => self.metrics.datagrams_dropped[DropReason::MailboxFull].increment(1),
+            Offer::Unknown => self.look_up(socket, from, to, bytes),
+        }
+    }
+
+    fn look_up(self: &Rc<Self>, socket: SocketId, from: SocketAddr, to: Option<IpAddr>, bytes: &[u8]) {
+        let mut strangers = self.strangers.borrow_mut();
+        if let Some(waiting) = strangers.get_mut(&(socket, from)) {
+            if waiting.len() < WAITING {
+                waiting.push(bytes.into());
+            } else {
+                self.metrics.datagrams_dropped[DropReason::Admission].increment(1);
+            }
+            return;
+        }
+        if strangers.len() >= LOOKUPS {
+            self.metrics.datagrams_dropped[DropReason::Admission].increment(1);
+            return;
+        }
+        strangers.insert((socket, from), vec![bytes.into()]);
+        let found = self.process.store.resolve(Pointer::Address(from));
+        let router = self.clone();
+        actix::spawn(async move {
+            let device = found.await;
+            let waiting = router.strangers.borrow_mut().remove(&(socket, from)).unwrap_or_default();
+            match device {
+                Ok(Some(device)) => {
+                    router.metrics.session_lookups[Lookup::Store].increment(1);
+                    router.connections.open(socket, from, to, Some(device));
+                }
+                Ok(None) => {
+                    router.metrics.session_lookups[Lookup::Miss].increment(1);
+                    let room = router.connections.len() < router.endpoints.len() + UNLINKED;
+                    if !room || !waiting.iter().any(|bytes| is_request(bytes)) {
+                        return waiting.iter().for_each(|bytes| router.dismiss(socket, from, to, bytes));
+                    }
+                    router.connections.open(socket, from, to, None);
+                }
+                // What the device repeats is looked up anew.
+                Err(error) => {
+                    tracing::warn!(%error, "an address could not be looked up");
+                    return;
+                }
+            }
+            for bytes in waiting {
+                router.connections.offer(socket, from, to, &bytes);
+            }
+        });
+    }
+
+    /// Answers a stranger without keeping anything: RST to what answers nothing of ours, 5.03 to requests for which
+    /// there is no room.
+    fn dismiss(&self, socket: SocketId, from: SocketAddr, to: Option<IpAddr>, bytes: &[u8]) {
+        let now = clock::now();
+        let mut peer = Peer::new(self.connections.coap(), 0, 0);
+        peer.handle_datagram(now, bytes);
+        while let Some(event) = peer.poll_event() {
+            match event {
+                Event::Request { id, .. } => {
+                    self.metrics.datagrams_dropped[DropReason::Admission].increment(1);
+                    let busy = Response::diagnostic(Code::SERVICE_UNAVAILABLE, "overloaded").max_age(30);
+                    // An error says that the request was closed meanwhile.
+                    let _ = peer.respond(now, id, busy);
+                }
+                Event::Notification { message_id, .. } => {
+                    peer.reset(now, message_id);
+                }
+                _ => {}
+            }
+        }
+        while let Some(answer) = peer.poll_transmit() {
+            self.connections.send(socket, from, to, answer);
+        }
+    }
+}
+
+/// Whether the code of a datagram is that of a request (RFC 7252 §3: class 0, not empty).
+fn is_request(bytes: &[u8]) -> bool {
+    bytes.get(1).is_some_and(|code| (1..32).contains(code))
+}

@@ -1,0 +1,178 @@
+//! One shard: a thread with sockets, timers, connections and endpoints of its own.
+//!
+//! ```text
+//!  sockets ─ receive ─► route ─► connections ─► endpoints
+//!  sockets ◄─ send ──── outbox ◄─────┴──────────────┘
+//!  timers ─ due ─► connections, endpoints        inbox ─► endpoints
+//! ```
+
+use std::{net::SocketAddr, rc::Rc, sync::Arc};
+
+use actix::Arbiter;
+
+use super::{
+    mmsg::{RecvBatch, SendBatch},
+    route::Router,
+    socket::{BoundSocket, Socket},
+};
+use crate::{
+    clock,
+    connection::Connections,
+    endpoint::{Endpoints, Process},
+    metrics::{self, labels::DropReason},
+    shard::{
+        ShardId, Target,
+        outbox::{Outbox, SocketId},
+        timers::Timers,
+    },
+};
+
+/// Starts a shard on a thread of its own. `sockets` are its sockets, one for each listening address. `died` is called
+/// when the thread ends before the process does.
+pub fn start(
+    shard: ShardId,
+    process: Arc<Process>,
+    coap: Arc<godwit_coap::Config>,
+    sockets: Vec<BoundSocket>,
+    died: impl FnOnce() + Send + 'static,
+) -> Arbiter {
+    let arbiter = Arbiter::with_tokio_rt(|| {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("the runtime of a shard can be made")
+    });
+    arbiter.spawn_fn(move || {
+        let guard = DeathBell(Some(Box::new(died)));
+        run(shard, process, coap, sockets);
+        // Lives as long as the thread's runtime.
+        actix::spawn(async move {
+            let _guard = guard;
+            std::future::pending::<()>().await;
+        });
+    });
+    arbiter
+}
+
+/// Rings when the thread that holds it unwinds.
+struct DeathBell(Option<Box<dyn FnOnce() + Send>>);
+
+impl Drop for DeathBell {
+    fn drop(&mut self) {
+        if std::thread::panicking()
+            && let Some(died) = self.0.take()
+        {
+            died();
+        }
+    }
+}
+
+fn run(shard: ShardId, process: Arc<Process>, coap: Arc<godwit_coap::Config>, sockets: Vec<BoundSocket>) {
+    let metrics = Rc::new(metrics::Shard::new(usize::from(shard)));
+    let timers = Rc::new(Timers::<Target>::new(clock::now()));
+    let outbox = Rc::new(Outbox::new(sockets.len()));
+    let endpoints = Endpoints::new(process.clone(), shard, timers.clone(), metrics.clone());
+    let connections =
+        Connections::new(coap, outbox.clone(), timers.clone(), endpoints.clone(), metrics.clone());
+    endpoints.attach(connections.clone());
+    let router = Router::new(process.clone(), connections.clone(), endpoints.clone(), metrics.clone());
+    let sockets: Rc<[Socket]> = sockets
+        .into_iter()
+        .map(|socket| socket.attach().expect("a bound socket can be watched by a new runtime"))
+        .collect();
+    for index in 0..sockets.len() {
+        actix::spawn(receive(sockets.clone(), index, router.clone(), metrics.clone()));
+    }
+    actix::spawn(send(sockets, outbox, metrics));
+    actix::spawn(fire(timers, connections, endpoints.clone()));
+    actix::spawn(async move {
+        loop {
+            for message in process.inboxes.of(shard).take().await {
+                endpoints.handle(message);
+            }
+        }
+    });
+}
+
+async fn receive(sockets: Rc<[Socket]>, index: usize, router: Rc<Router>, metrics: Rc<metrics::Shard>) {
+    let socket = &sockets[index];
+    let id = SocketId(index as u8);
+    let mut batch = RecvBatch::new();
+    let mut overflow = 0;
+    loop {
+        let received = match socket.receive(&mut batch).await {
+            Ok(received) => received,
+            Err(error) => {
+                // An ICMP error of an earlier datagram, or a moment without memory: the socket goes on.
+                tracing::debug!(%error, "receiving failed");
+                tokio::task::yield_now().await;
+                continue;
+            }
+        };
+        metrics.datagrams_received.increment(received as u64);
+        for datagram in (0..received).filter_map(|at| batch.datagram(at)) {
+            if let Some(dropped) = datagram.overflow.filter(|dropped| *dropped != overflow) {
+                metrics.socket_overflows.increment(u64::from(dropped.wrapping_sub(overflow)));
+                overflow = dropped;
+            }
+            if datagram.truncated {
+                metrics.datagrams_dropped[DropReason::Malformed].increment(1);
+                continue;
+            }
+            router.route(id, datagram.from, datagram.to, datagram.bytes);
+        }
+        // The actors have their turn, and what they send leaves, before more is read.
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn send(sockets: Rc<[Socket]>, outbox: Rc<Outbox>, metrics: Rc<metrics::Shard>) {
+    let mut batch = SendBatch::new();
+    let mut datagrams = Vec::new();
+    loop {
+        outbox.filled().await;
+        for (index, socket) in sockets.iter().enumerate() {
+            outbox.swap(SocketId(index as u8), &mut datagrams);
+            if datagrams.is_empty() {
+                continue;
+            }
+            let failed = socket.send(&mut batch, &datagrams) as u64;
+            metrics.datagrams_sent.increment(datagrams.len() as u64 - failed);
+            metrics.datagrams_dropped[DropReason::SendFailed].increment(failed);
+            datagrams.clear();
+        }
+    }
+}
+
+async fn fire(timers: Rc<Timers<Target>>, connections: Rc<Connections>, endpoints: Rc<Endpoints>) {
+    loop {
+        timers.due().await;
+        let now = clock::now();
+        while let Some(target) = timers.pop_due(now) {
+            match target {
+                Target::Connection(key) => connections.deadline(key),
+                Target::Endpoint(key) => endpoints.deadline(key),
+            }
+        }
+    }
+}
+
+/// Binds the sockets of all shards: one list of sockets for each shard.
+///
+/// # Errors
+/// The address, and what the kernel says of it.
+pub fn bind_all(
+    listen: &[SocketAddr],
+    shards: usize,
+    receive_buffer: usize,
+) -> Result<Vec<Vec<BoundSocket>>, (SocketAddr, std::io::Error)> {
+    let mut of_shards: Vec<Vec<BoundSocket>> = (0..shards).map(|_| Vec::new()).collect();
+    for address in listen {
+        let sockets =
+            super::socket::bind(*address, shards, receive_buffer).map_err(|error| (*address, error))?;
+        for (of_shard, socket) in of_shards.iter_mut().zip(sockets) {
+            of_shard.push(socket);
+        }
+    }
+    Ok(of_shards)
+}
