@@ -8,7 +8,7 @@ use thiserror::Error;
 use tokio::{net::TcpListener, sync::broadcast};
 
 use crate::{
-    clock,
+    admin, clock,
     config::{Config, DataDir, DataDirError, Fsync, StoreKind},
     endpoint::{Directory, Inboxes, Process, Service, ShardMessage, SharedSets, handle::BoxFuture},
     entropy, health,
@@ -16,6 +16,7 @@ use crate::{
     ingress, metrics,
     models::Models,
     profile::{ProfileRegistry, ProfileSource},
+    seal::Sealer,
     store::{DocumentKey, Due, StateStore, StoreError, embedded},
     telemetry::{self, Outlet, Site},
 };
@@ -42,6 +43,9 @@ pub enum AppError {
     /// The sink.
     #[error("the sink can't be opened: {0}")]
     Sink(io::Error),
+    /// The admin API.
+    #[error(transparent)]
+    Admin(#[from] admin::ServeError),
     /// A listening address.
     #[error("`{setting}`: {address} can't be bound: {source}")]
     Bind {
@@ -90,6 +94,7 @@ async fn serve(config: Arc<Config>) -> Result<(), AppError> {
     let store = open_store(&config, &data_dir)?;
     let models = Arc::new(Models::new());
     models.reload(&*store).await?;
+    let sealer = Arc::new(Sealer::new(data_dir.seal_key(&config.store)?.expose()));
     let owner = Owner { node: config.node.id().into(), boot: entropy::u64() };
     let inboxes = Arc::new(Inboxes::new(shards));
     let sink = telemetry::sink::open(&config.sink, &config.node.data_dir, inboxes.clone())
@@ -99,7 +104,7 @@ async fn serve(config: Arc<Config>) -> Result<(), AppError> {
         site: Arc::new(Site::new(&config.cluster.name, &owner.node)),
         owner,
         profiles: Arc::new(ProfileRegistry::new(StoredProfiles(store.clone()))),
-        models: SharedSets::new(models),
+        models: SharedSets::new(models.clone()),
         outlet: Outlet::new(sink),
         directory: Arc::new(Directory::default()),
         inboxes,
@@ -111,6 +116,15 @@ async fn serve(config: Arc<Config>) -> Result<(), AppError> {
     });
     warn_of(&config, &sockets);
     let service = Service::new(process.clone());
+    let parts = admin::Parts {
+        store: process.store.clone(),
+        endpoints: Arc::new(service.clone()),
+        models,
+        tail: process.outlet.tail().clone(),
+        sealer,
+        operation_ttl: config.limits.operation_ttl,
+    };
+    let admin = admin::Admin::bind(&config.admin, parts).await?;
     let coap = Arc::new(coap_config(&config));
     let died = Arc::new(tokio::sync::Notify::new());
     let arbiters: Vec<_> = sockets
@@ -119,12 +133,13 @@ async fn serve(config: Arc<Config>) -> Result<(), AppError> {
         .map(|(shard, sockets)| {
             let died = died.clone();
             ingress::shard::start(shard as u16, process.clone(), coap.clone(), sockets, move || {
-                died.notify_one()
+                died.notify_one();
             })
         })
         .collect();
     let sweeper = tokio::spawn(sweep(process.clone()));
     let (stop_serving, stopped) = tokio::sync::watch::channel(false);
+    let admin = tokio::spawn(admin.run(until(stopped.clone())));
     let health = tokio::spawn(health::serve(metrics_listener, exporter, readiness.clone(), until(stopped)));
     drop(starting);
     tracing::info!(node = %process.owner.node, shards, "serving");
@@ -144,7 +159,7 @@ async fn serve(config: Arc<Config>) -> Result<(), AppError> {
     }
     // Nobody listens any more when these fail.
     let _ = stop_serving.send(true);
-    let _ = health.await;
+    let _ = tokio::join!(health, admin);
     for arbiter in arbiters {
         arbiter.stop();
         let _ = arbiter.join();

@@ -322,6 +322,9 @@ impl AdminError {
     pub(super) fn from_submit(error: SubmitError, name: &str) -> Self {
         match error {
             SubmitError::NotRegistered => Self::NotRegistered { endpoint: name.to_owned() },
+            SubmitError::Asleep => {
+                Self::Precondition { reason: "ASLEEP", message: format!("{name}: {error}") }
+            }
             SubmitError::QueueFull { .. } => Self::QueueFull(error.to_string()),
             SubmitError::InvalidCommand(text) => invalid("command", text),
             SubmitError::NoSuchOperation => Self::NotFound { what: Kind::Operation, name: name.to_owned() },

@@ -112,7 +112,7 @@ impl EndpointActor {
                 drop(self.endpoints.store().remove_event(self.core.device, event));
             }
             Effect::Downlink(link, downlink) => self.send_down(link, downlink),
-            Effect::Submitted(id, result) => self.submitted(id, result),
+            Effect::Submitted(id, result) => self.submitted(id, result.map(|operation| *operation)),
             Effect::NotCancelled(id, error) => {
                 if let Some(reply) = self.waiters().cancelled.remove(&id) {
                     drop(reply.send(Err(error)));

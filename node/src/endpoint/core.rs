@@ -80,7 +80,7 @@ pub(super) enum Effect {
     /// Tell the connection.
     Downlink(Link, Downlink),
     /// An operation was taken, with its record, or not.
-    Submitted(String, Result<v1::Operation, SubmitError>),
+    Submitted(String, Result<Box<v1::Operation>, SubmitError>),
     /// An operation can't be cancelled. One that can ends in [`Effect::Ended`].
     NotCancelled(String, SubmitError),
     /// An operation has ended, and its record says so.
@@ -333,7 +333,7 @@ impl Core {
                 self.handle_update(now, link, call, registration, &request);
             }
             Uplink::Deregister { call, registration } => {
-                self.handle_deregister(now, link, call, registration)
+                self.handle_deregister(now, link, call, registration);
             }
             Uplink::Send { call, request } => self.handle_send(now, link, call, &request),
             Uplink::Notification(notification) => self.handle_notification(now, link, notification),
@@ -495,7 +495,7 @@ impl Core {
         let stored = self.downlinks.operations.iter().find(|stored| stored.id == id);
         let operation = stored.and_then(|stored| stored.operation.clone()).unwrap_or_default();
         self.effect(Effect::OperationChanged(Box::new(operation.clone())));
-        self.effect(Effect::Submitted(id, Ok(operation)));
+        self.effect(Effect::Submitted(id, Ok(Box::new(operation))));
     }
 
     fn handle_send(&mut self, now: Reading, link: Link, call: Call, request: &Request) {

@@ -48,7 +48,7 @@ impl Core {
     fn accept(&mut self, now: Reading, new: NewOperation) -> Result<(), SubmitError> {
         if let Some(known) = self.downlinks.operations.iter().find(|stored| stored.id == new.id) {
             let operation = known.operation.clone().unwrap_or_default();
-            self.effect(Effect::Submitted(new.id, Ok(operation)));
+            self.effect(Effect::Submitted(new.id, Ok(Box::new(operation))));
             return Ok(());
         }
         let limit = usize::from(self.services.process.config.limits.queued_operations);
@@ -342,7 +342,7 @@ impl Core {
     fn cancel_passively(&mut self, now: Reading, id: &str, paths: &Target, accepted: Option<String>) {
         if let Some(accepted) = accepted {
             let operation = self.downlinks.operations.back().and_then(|stored| stored.operation.clone());
-            self.effect(Effect::Submitted(accepted, Ok(operation.unwrap_or_default())));
+            self.effect(Effect::Submitted(accepted, Ok(Box::new(operation.unwrap_or_default()))));
         }
         let known = self.observations.by_target(paths).is_some();
         self.forget_target(Some(paths));

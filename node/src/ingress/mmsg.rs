@@ -54,6 +54,12 @@ pub struct Received<'a> {
 // never reallocates, so the value may move between threads.
 unsafe impl Send for RecvBatch {}
 
+impl Default for RecvBatch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl RecvBatch {
     /// Allocates the buffers, about 150 KiB.
     pub fn new() -> Self {
@@ -185,6 +191,12 @@ pub struct SendBatch {
 
 // SAFETY: as for `RecvBatch`; the pointers into a caller's datagrams are set anew at each `send`.
 unsafe impl Send for SendBatch {}
+
+impl Default for SendBatch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl SendBatch {
     /// Allocates the header arrays.

@@ -36,13 +36,16 @@ const LOOKUPS: usize = 4096;
 /// Connections without an endpoint that a shard keeps; beyond, strangers are told to come later.
 const UNLINKED: usize = 16_384;
 
+type Waiting = Vec<Box<[u8]>>;
+
 /// Routes the datagrams of one shard.
 pub(super) struct Router {
     process: Arc<Process>,
     connections: Rc<Connections>,
     endpoints: Rc<Endpoints>,
     metrics: Rc<metrics::Shard>,
-    strangers: RefCell<HashMap<(SocketId, SocketAddr), Vec<Box<[u8]>>>>,
+    /// Datagrams that wait for the look-up of their sender.
+    strangers: RefCell<HashMap<(SocketId, SocketAddr), Waiting>>,
 }
 
 impl Router {
