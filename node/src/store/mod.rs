@@ -28,6 +28,7 @@ mod header;
 pub mod page;
 pub mod pointer;
 pub mod record;
+pub mod seal;
 
 use std::{future::Future, pin::Pin};
 

@@ -1,0 +1,189 @@
+//! Secrets at rest: AES-256-GCM under keys that HKDF derives from the store key, one per subject.
+//!
+//! ```text
+//! version (1) · key id (8) · nonce (12) · ciphertext and tag
+//! ```
+//! The store key's id is derived from it too, so a sealed value says which key opens it. Version, key id and subject
+//! are authenticated: a value moved to another device's record does not open there.
+
+use ring::{
+    aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
+    hkdf::{self, HKDF_SHA256},
+};
+use thiserror::Error;
+
+use crate::{config::Secret, entropy};
+
+const VERSION: u8 = 1;
+const KEY_ID: usize = 8;
+const NONCE_AT: usize = 1 + KEY_ID;
+const SEALED_AT: usize = NONCE_AT + NONCE_LEN;
+const TAG: usize = 16;
+
+/// Why a sealed value did not open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum SealError {
+    /// It is too short, or of a newer version.
+    #[error("not a sealed value of a known version")]
+    Malformed,
+    /// It was sealed under a key that this node was not given.
+    #[error("sealed under an unknown store key")]
+    UnknownKey,
+    /// It was damaged, or sealed for another subject.
+    #[error("a sealed value does not open")]
+    Forged,
+}
+
+/// Seals and opens secrets. It accepts two store keys and uses the first, so that a key can be changed while values
+/// sealed under the old one remain.
+#[derive(Debug)]
+pub struct Sealer {
+    current: Key,
+    previous: Option<Key>,
+}
+
+struct Key {
+    id: [u8; KEY_ID],
+    extracted: hkdf::Prk,
+}
+
+impl Sealer {
+    /// A sealer that seals under `current` and opens what `previous` sealed, too.
+    pub fn new(current: &Secret<[u8; 32]>, previous: Option<&Secret<[u8; 32]>>) -> Self {
+        Self { current: Key::new(current), previous: previous.map(Key::new) }
+    }
+
+    /// Seals a secret for a subject: a device's id, a session's.
+    pub fn seal(&self, subject: &[u8], secret: &[u8]) -> Vec<u8> {
+        let mut nonce = [0; NONCE_LEN];
+        entropy::fill(&mut nonce);
+        let mut sealed = Vec::with_capacity(SEALED_AT + secret.len() + TAG);
+        sealed.push(VERSION);
+        sealed.extend(self.current.id);
+        sealed.extend(nonce);
+        let aad = aad(&self.current.id, subject);
+        let mut body = secret.to_vec();
+        let key = self.current.derive(subject);
+        key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(aad), &mut body)
+            .expect("invariant: far below the 64 GiB that GCM seals at once");
+        sealed.extend(body);
+        sealed
+    }
+
+    /// Opens what was sealed for this subject.
+    pub fn open(&self, subject: &[u8], sealed: &[u8]) -> Result<Secret<Vec<u8>>, SealError> {
+        if sealed.len() < SEALED_AT + TAG || sealed[0] != VERSION {
+            return Err(SealError::Malformed);
+        }
+        let id = &sealed[1..NONCE_AT];
+        let key =
+            [Some(&self.current), self.previous.as_ref()].into_iter().flatten().find(|key| key.id == id);
+        let key = key.ok_or(SealError::UnknownKey)?;
+        let nonce = Nonce::try_assume_unique_for_key(&sealed[NONCE_AT..SEALED_AT]);
+        let nonce = nonce.map_err(|_| SealError::Malformed)?;
+        let mut body = sealed[SEALED_AT..].to_vec();
+        let opened = key.derive(subject).open_in_place(nonce, Aad::from(aad(&key.id, subject)), &mut body);
+        let length = opened.map_err(|_| SealError::Forged)?.len();
+        body.truncate(length);
+        Ok(Secret::new(body))
+    }
+
+    /// Whether a sealed value should be sealed again, because it is under the older key.
+    pub fn is_stale(&self, sealed: &[u8]) -> bool {
+        sealed.get(1..NONCE_AT) != Some(&self.current.id)
+    }
+}
+
+impl Key {
+    fn new(key: &Secret<[u8; 32]>) -> Self {
+        let extracted = hkdf::Salt::new(HKDF_SHA256, b"godwit store key").extract(key.expose());
+        let mut id = [0; KEY_ID];
+        extracted
+            .expand(&[b"id"], IdLength)
+            .and_then(|okm| okm.fill(&mut id))
+            .expect("invariant: eight bytes are within HKDF's bounds");
+        Self { id, extracted }
+    }
+
+    fn derive(&self, subject: &[u8]) -> LessSafeKey {
+        let info = [b"seal ", subject];
+        let okm =
+            self.extracted.expand(&info, &AES_256_GCM).expect("invariant: one key is within HKDF's bounds");
+        LessSafeKey::new(UnboundKey::from(okm))
+    }
+}
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Key({})", data_encoding::HEXLOWER.encode(&self.id))
+    }
+}
+
+struct IdLength;
+
+impl hkdf::KeyType for IdLength {
+    fn len(&self) -> usize {
+        KEY_ID
+    }
+}
+
+fn aad(id: &[u8; KEY_ID], subject: &[u8]) -> Vec<u8> {
+    [&[VERSION], id.as_slice(), subject].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(n: u8) -> Secret<[u8; 32]> {
+        Secret::new([n; 32])
+    }
+
+    #[test]
+    fn a_secret_opens_for_its_subject_alone() {
+        let sealer = Sealer::new(&key(1), None);
+        let sealed = sealer.seal(b"one", b"hunter2");
+        assert_eq!(sealer.open(b"one", &sealed).unwrap().expose(), b"hunter2");
+        assert_eq!(sealer.open(b"two", &sealed), Err(SealError::Forged));
+        assert!(!sealed.windows(7).any(|bytes| bytes == b"hunter2"));
+        assert_ne!(sealer.seal(b"one", b"hunter2"), sealed, "equal secrets don't look equal");
+    }
+
+    #[test]
+    fn a_changed_store_key_opens_what_the_old_one_sealed() {
+        let sealed = Sealer::new(&key(1), None).seal(b"it", b"x");
+        let both = Sealer::new(&key(2), Some(&key(1)));
+        assert_eq!(both.open(b"it", &sealed).unwrap().expose(), b"x");
+        assert!(both.is_stale(&sealed));
+        let again = both.seal(b"it", b"x");
+        assert!(!both.is_stale(&again));
+        assert_eq!(Sealer::new(&key(2), None).open(b"it", &again).unwrap().expose(), b"x");
+        assert_eq!(Sealer::new(&key(2), None).open(b"it", &sealed), Err(SealError::UnknownKey));
+    }
+
+    #[test]
+    fn a_value_changed_or_cut_anywhere_does_not_open() {
+        let sealer = Sealer::new(&key(1), None);
+        let sealed = sealer.seal(b"it", b"secret");
+        for at in 0..sealed.len() {
+            let mut changed = sealed.clone();
+            changed[at] ^= 1;
+            assert!(sealer.open(b"it", &changed).is_err(), "{at}");
+            assert!(sealer.open(b"it", &sealed[..at]).is_err(), "{at}");
+        }
+    }
+
+    /// Values of version 1 must open for ever.
+    #[test]
+    fn version_1_opens() {
+        let golden = "0147d7853bbc635071000102030405060708090a0bc096304267c9dac4dd3be474c5e864db60fe6165e40e";
+        let sealed = data_encoding::HEXLOWER.decode(golden.as_bytes()).unwrap();
+        assert_eq!(Sealer::new(&key(1), None).open(b"it", &sealed).unwrap().expose(), b"secret");
+    }
+
+    #[test]
+    fn keys_do_not_print() {
+        let shown = format!("{:?}", Sealer::new(&key(7), None));
+        assert!(!shown.contains("0707") && !shown.contains("7, 7"), "{shown}");
+    }
+}
