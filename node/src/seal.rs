@@ -1,92 +1,195 @@
-//! Secrets at rest: AES-256-GCM under the node's seal key.
+//! Secrets at rest: AES-256-GCM under keys that HKDF derives from the store key, one per device.
+//!
+//! ```text
+//! version (1) · key id (8) · nonce (12) · ciphertext and tag
+//! ```
+//! The store key's id is derived from it too, so a sealed value says which key opens it. Version, key id and device
+//! are authenticated: a value moved to another device's record does not open there.
 
-use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use ring::{
+    aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
+    hkdf::{self, HKDF_SHA256},
+};
 use thiserror::Error;
 
 use crate::{entropy, identity::DeviceId};
 
-/// The first byte of a sealed secret: its form.
-const FORM: u8 = 1;
-const NONCE: usize = 12;
+const VERSION: u8 = 1;
+const KEY_ID: usize = 8;
+const NONCE_AT: usize = 1 + KEY_ID;
+const SEALED_AT: usize = NONCE_AT + NONCE_LEN;
+const TAG: usize = 16;
 
-/// Seals secrets, and opens them. A sealed secret belongs to one device: another's record does not open with it.
-pub struct Sealer {
-    key: LessSafeKey,
+/// Why a sealed value did not open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum SealError {
+    /// It is too short, or of a newer version.
+    #[error("not a sealed value of a known version")]
+    Malformed,
+    /// It was sealed under a key that this node was not given.
+    #[error("sealed under an unknown store key")]
+    UnknownKey,
+    /// It was damaged, or sealed for another device.
+    #[error("a sealed value does not open")]
+    Forged,
 }
 
-/// A sealed secret that does not open: damaged, of another device, or sealed under another key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("a sealed secret can't be opened: is store.seal_key the one that it was sealed with?")]
-pub struct CannotOpen;
+/// Seals and opens secrets. It accepts two store keys and uses the first, so that a key can be changed while values
+/// sealed under the old one remain.
+#[derive(Debug)]
+pub struct Sealer {
+    current: Key,
+    previous: Option<Key>,
+}
+
+struct Key {
+    id: [u8; KEY_ID],
+    extracted: hkdf::Prk,
+}
 
 impl Sealer {
-    /// A sealer with this key.
+    /// A sealer with one key.
     pub fn new(key: &[u8; 32]) -> Self {
-        let key = UnboundKey::new(&AES_256_GCM, key).expect("invariant: the key has 32 bytes");
-        Self { key: LessSafeKey::new(key) }
+        Self { current: Key::new(key), previous: None }
     }
 
-    /// Seals a device's secret: a form byte, 12 bytes of nonce, the ciphertext, 16 bytes of tag. The nonce is random,
-    /// which is good for 2³² secrets under one key.
+    /// The same sealer, which also opens what was sealed under an earlier key.
+    #[must_use]
+    pub fn accepting(self, previous: &[u8; 32]) -> Self {
+        Self { previous: Some(Key::new(previous)), ..self }
+    }
+
+    /// Seals a device's secret.
     pub fn seal(&self, device: DeviceId, secret: &[u8]) -> Vec<u8> {
-        let mut nonce = [0; NONCE];
+        let mut nonce = [0; NONCE_LEN];
         entropy::fill(&mut nonce);
-        let mut sealed = secret.to_vec();
-        let aad = Aad::from(*device.as_bytes());
-        self.key
-            .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut sealed)
-            .expect("invariant: secrets are shorter than 64 GiB");
-        [&[FORM], nonce.as_slice(), &sealed].concat()
+        let mut sealed = Vec::with_capacity(SEALED_AT + secret.len() + TAG);
+        sealed.push(VERSION);
+        sealed.extend(self.current.id);
+        sealed.extend(nonce);
+        let aad = aad(&self.current.id, device);
+        let mut body = secret.to_vec();
+        let key = self.current.derive(device);
+        key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(aad), &mut body)
+            .expect("invariant: far below the 64 GiB that GCM seals at once");
+        sealed.extend(body);
+        sealed
     }
 
-    /// Opens what [`seal`](Self::seal) made.
-    ///
-    /// # Errors
-    /// [`CannotOpen`].
-    pub fn open(&self, device: DeviceId, sealed: &[u8]) -> Result<Vec<u8>, CannotOpen> {
-        let rest = sealed.strip_prefix(&[FORM]).ok_or(CannotOpen)?;
-        let (nonce, rest) = rest.split_first_chunk::<NONCE>().ok_or(CannotOpen)?;
-        let mut secret = rest.to_vec();
-        let aad = Aad::from(*device.as_bytes());
-        let length = self
-            .key
-            .open_in_place(Nonce::assume_unique_for_key(*nonce), aad, &mut secret)
-            .map_err(|_| CannotOpen)?
-            .len();
-        secret.truncate(length);
-        Ok(secret)
+    /// Opens what was sealed for this device.
+    pub fn open(&self, device: DeviceId, sealed: &[u8]) -> Result<Vec<u8>, SealError> {
+        if sealed.len() < SEALED_AT + TAG || sealed[0] != VERSION {
+            return Err(SealError::Malformed);
+        }
+        let id = &sealed[1..NONCE_AT];
+        let key =
+            [Some(&self.current), self.previous.as_ref()].into_iter().flatten().find(|key| key.id == id);
+        let key = key.ok_or(SealError::UnknownKey)?;
+        let nonce = Nonce::try_assume_unique_for_key(&sealed[NONCE_AT..SEALED_AT]);
+        let nonce = nonce.map_err(|_| SealError::Malformed)?;
+        let mut body = sealed[SEALED_AT..].to_vec();
+        let opened = key.derive(device).open_in_place(nonce, Aad::from(aad(&key.id, device)), &mut body);
+        let length = opened.map_err(|_| SealError::Forged)?.len();
+        body.truncate(length);
+        Ok(body)
+    }
+
+    /// Whether a sealed value should be sealed again, because it is under the older key.
+    pub fn is_stale(&self, sealed: &[u8]) -> bool {
+        sealed.get(1..NONCE_AT) != Some(&self.current.id)
     }
 }
 
-impl std::fmt::Debug for Sealer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Sealer")
+impl Key {
+    fn new(key: &[u8; 32]) -> Self {
+        let extracted = hkdf::Salt::new(HKDF_SHA256, b"godwit store key").extract(key);
+        let mut id = [0; KEY_ID];
+        extracted
+            .expand(&[b"id"], IdLength)
+            .and_then(|okm| okm.fill(&mut id))
+            .expect("invariant: eight bytes are within HKDF's bounds");
+        Self { id, extracted }
     }
+
+    fn derive(&self, device: DeviceId) -> LessSafeKey {
+        let info = [b"device ".as_slice(), device.as_bytes()];
+        let okm =
+            self.extracted.expand(&info, &AES_256_GCM).expect("invariant: one key is within HKDF's bounds");
+        LessSafeKey::new(UnboundKey::from(okm))
+    }
+}
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Key({})", data_encoding::HEXLOWER.encode(&self.id))
+    }
+}
+
+struct IdLength;
+
+impl hkdf::KeyType for IdLength {
+    fn len(&self) -> usize {
+        KEY_ID
+    }
+}
+
+fn aad(id: &[u8; KEY_ID], device: DeviceId) -> Vec<u8> {
+    [&[VERSION], id.as_slice(), device.as_bytes()].concat()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_secret_opens_for_its_device_under_its_key_only() {
-        let (sealer, device) = (Sealer::new(&[7; 32]), DeviceId::of("a"));
-        let sealed = sealer.seal(device, b"secret");
-        assert_eq!(sealer.open(device, &sealed), Ok(b"secret".to_vec()));
-        assert_eq!(sealer.open(DeviceId::of("b"), &sealed), Err(CannotOpen));
-        assert_eq!(Sealer::new(&[8; 32]).open(device, &sealed), Err(CannotOpen));
-        assert_ne!(sealer.seal(device, b"secret"), sealed, "each has its own nonce");
+    fn it() -> DeviceId {
+        DeviceId::of("it")
     }
 
     #[test]
-    fn a_damaged_secret_does_not_open() {
-        let (sealer, device) = (Sealer::new(&[7; 32]), DeviceId::of("a"));
-        let sealed = sealer.seal(device, b"secret");
+    fn a_secret_opens_for_its_device_alone() {
+        let sealer = Sealer::new(&[1; 32]);
+        let sealed = sealer.seal(it(), b"hunter2");
+        assert_eq!(sealer.open(it(), &sealed), Ok(b"hunter2".to_vec()));
+        assert_eq!(sealer.open(DeviceId::of("another"), &sealed), Err(SealError::Forged));
+        assert!(!sealed.windows(7).any(|bytes| bytes == b"hunter2"));
+        assert_ne!(sealer.seal(it(), b"hunter2"), sealed, "equal secrets don't look equal");
+    }
+
+    #[test]
+    fn a_changed_store_key_opens_what_the_old_one_sealed() {
+        let sealed = Sealer::new(&[1; 32]).seal(it(), b"x");
+        let both = Sealer::new(&[2; 32]).accepting(&[1; 32]);
+        assert_eq!(both.open(it(), &sealed), Ok(b"x".to_vec()));
+        assert!(both.is_stale(&sealed));
+        let again = both.seal(it(), b"x");
+        assert!(!both.is_stale(&again));
+        assert_eq!(Sealer::new(&[2; 32]).open(it(), &again), Ok(b"x".to_vec()));
+        assert_eq!(Sealer::new(&[2; 32]).open(it(), &sealed), Err(SealError::UnknownKey));
+    }
+
+    #[test]
+    fn a_value_changed_or_cut_anywhere_does_not_open() {
+        let sealer = Sealer::new(&[1; 32]);
+        let sealed = sealer.seal(it(), b"secret");
         for at in 0..sealed.len() {
-            let mut damaged = sealed.clone();
-            damaged[at] ^= 1;
-            assert_eq!(sealer.open(device, &damaged), Err(CannotOpen), "{at}");
-            assert_eq!(sealer.open(device, &sealed[..at]), Err(CannotOpen), "{at}");
+            let mut changed = sealed.clone();
+            changed[at] ^= 1;
+            assert!(sealer.open(it(), &changed).is_err(), "{at}");
+            assert!(sealer.open(it(), &sealed[..at]).is_err(), "{at}");
         }
+    }
+
+    /// Values of version 1 must open for ever. This one was computed with Python's `hmac` and `cryptography`.
+    #[test]
+    fn version_1_opens() {
+        let golden = "0147d7853bbc635071000102030405060708090a0b7ea1eb67bf0024cc64c4e6fd6664282fae05e5f2ae45";
+        let sealed = data_encoding::HEXLOWER.decode(golden.as_bytes()).unwrap();
+        assert_eq!(Sealer::new(&[1; 32]).open(it(), &sealed), Ok(b"secret".to_vec()));
+    }
+
+    #[test]
+    fn keys_do_not_print() {
+        let shown = format!("{:?}", Sealer::new(&[7; 32]));
+        assert!(!shown.contains("0707") && !shown.contains("7, 7"), "{shown}");
     }
 }

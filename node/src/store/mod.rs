@@ -7,7 +7,6 @@
 //! document   what operators provision: devices, profiles, models
 //! page       lists, page by page
 //! error      what can go wrong, by fault
-//! seal       secrets at rest
 //! embedded   the store of a single node, in a folder or in memory
 //! ```
 //!
@@ -28,7 +27,6 @@ mod header;
 pub mod page;
 pub mod pointer;
 pub mod record;
-pub mod seal;
 
 use std::{future::Future, pin::Pin};
 
