@@ -31,6 +31,10 @@ is_ready() (
 
 # start_node BINARY ARGUMENT ...: telemetry goes to $scratch/telemetry.ndjson, the log to $scratch/node.log.
 start_node() {
+  if is_ready; then
+    echo "127.0.0.1:9464 answers already: another node? Stop it first." >&2
+    exit 1
+  fi
   "$1" serve --data-dir "$scratch/data" "${@:2}" >"$scratch/telemetry.ndjson" 2>"$scratch/node.log" &
   node=$!
   local try
