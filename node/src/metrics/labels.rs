@@ -97,16 +97,6 @@ label! {
 }
 
 label! {
-    /// State of a registration.
-    RegistrationState {
-        /// Reachable at any time.
-        Awake = "awake",
-        /// In queue mode and out of its awake window.
-        Asleep = "asleep",
-    }
-}
-
-label! {
     /// Change of a registration.
     RegistrationChange {
         /// A new registration.

@@ -35,8 +35,10 @@ definitions! {
     /// Confirmable messages given up after their last retransmission.
     COAP_TIMEOUTS = Counter "godwit_coap_timeouts_total" ["shard"];
 
-    /// Registered endpoints, by state.
-    REGISTRATIONS = Gauge "godwit_registrations" ["shard", "state"];
+    /// Devices that were provisioned.
+    DEVICES = Gauge "godwit_devices" [];
+    /// Registered endpoints, whether in memory or not.
+    REGISTRATIONS = Gauge "godwit_registrations" [];
     /// Changes of registrations, by kind.
     REGISTRATION_CHANGES = Counter "godwit_registration_changes_total" ["shard", "change"];
     /// Requests on the registration interface that were refused, by CoAP code.
