@@ -9,10 +9,11 @@ use tokio::sync::oneshot;
 
 use super::{
     Endpoints,
-    core::{Core, Effect, Input, StopReason},
+    core::Core,
     directory::Reservation,
     handle::{NewOperation, RegistrationChange, SubmitError, Submitted},
     link::{Call, Downlink, Link},
+    message::{Effect, Input, StopReason},
 };
 use crate::{
     clock::{self, Reading},

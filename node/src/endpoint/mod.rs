@@ -16,9 +16,12 @@ mod directory;
 mod downlink;
 pub mod handle;
 pub mod link;
+mod message;
 mod model_sets;
 mod observation;
 mod operation;
+mod plan;
+mod publish;
 mod registered;
 mod registration;
 mod service;
@@ -38,14 +41,14 @@ use tokio::sync::oneshot;
 
 use self::{
     actor::{EndpointActor, Mail},
-    core::Input,
     handle::SubmitError,
     link::{Link, Links, Uplink},
+    message::Input,
     services::Shared,
 };
 pub use self::{
-    core::StopReason,
     directory::Directory,
+    message::StopReason,
     model_sets::SharedSets,
     service::Service,
     services::{Inboxes, Process, ShardMessage},

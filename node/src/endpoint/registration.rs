@@ -16,11 +16,13 @@ use godwit_lwm2m::registration::{Registration, Update};
 
 use super::{
     command,
-    core::{Core, Effect, StopReason, Then, content_format, name_and_revision},
+    core::Core,
     downlink::Task,
     handle::RegistrationChangeKind,
     link::{Call, Downlink, Link},
+    message::{Effect, StopReason, Then},
     observation::Observation,
+    plan::{content_format, name_and_revision},
     registered::Registered,
 };
 use crate::{
