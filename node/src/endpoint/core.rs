@@ -60,7 +60,7 @@ pub(super) struct Core {
     /// When the device was last heard.
     heard: Instant,
     /// When anything last happened.
-    active: Instant,
+    pub(super) active: Instant,
     /// The end of the registration is being written.
     pub(super) expiring: bool,
     leaving: Option<StopReason>,

@@ -26,6 +26,8 @@ mod registered;
 mod registration;
 mod service;
 mod services;
+#[cfg(test)]
+mod tests;
 
 use std::{
     cell::RefCell,
