@@ -76,7 +76,7 @@ impl Population for Assault {
         *self.answers.entry(message.code).or_default() += 1;
         if message.code == code::CREATED {
             let segments = message.options().filter(|(number, _)| *number == option::LOCATION_PATH);
-            self.mutator.learn(segments.map(|(_, segment)| segment.to_vec()).collect());
+            self.mutator.learn(device - good, segments.map(|(_, segment)| segment.to_vec()).collect());
         }
         if is_internal(message.code) && self.internal.len() < SHOWN {
             let cause =
@@ -101,7 +101,7 @@ impl Population for Assault {
             }
             Due::Attack => {
                 let attacker = self.fleet.devices.len() as u32 + device;
-                let datagram = self.mutator.datagram(self.sent);
+                let datagram = self.mutator.datagram(self.sent, device);
                 self.sent += 1;
                 out.send(attacker, datagram);
                 if let Some(&[high, low]) = datagram.get(2..4) {
