@@ -17,7 +17,7 @@ use crate::{
     models::Models,
     profile::{ProfileRegistry, ProfileSource},
     seal::Sealer,
-    store::{DocumentKey, Due, StateStore, StoreError, embedded},
+    store::{DocumentKey, Due, StateStore, StoreError, embedded, metered::Metered},
     telemetry::{self, Outlet, Site},
 };
 
@@ -201,11 +201,11 @@ fn open_store(config: &Config, data_dir: &DataDir) -> Result<Arc<dyn StateStore>
     let options =
         embedded::Options { sync: config.store.fsync == Fsync::Group, ..embedded::Options::default() };
     Ok(match config.store.kind {
-        StoreKind::Embedded => Arc::new(
+        StoreKind::Embedded => Arc::new(Metered::new(
             embedded::Embedded::open(&data_dir.join("store"), options)
                 .map_err(|error| AppError::Store(error.to_string()))?,
-        ),
-        StoreKind::Memory => Arc::new(embedded::Embedded::in_memory(options)?),
+        )),
+        StoreKind::Memory => Arc::new(Metered::new(embedded::Embedded::in_memory(options)?)),
     })
 }
 
@@ -272,6 +272,8 @@ async fn sweep(process: Arc<Process>) {
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
+        // For the metrics that count what is stored; an error is counted there too.
+        drop(process.store.counts().await);
         let mut after: Option<Due> = None;
         loop {
             let now = clock::unix_ms();

@@ -64,8 +64,9 @@ impl Connection {
         self.peer.handle_datagram(now, bytes)
     }
 
-    pub(super) fn handle_timeout(&mut self, now: Instant) {
-        self.peer.handle_timeout(now);
+    /// Answers how many messages were sent again.
+    pub(super) fn handle_timeout(&mut self, now: Instant) -> u32 {
+        self.peer.handle_timeout(now)
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {

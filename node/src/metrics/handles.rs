@@ -4,8 +4,8 @@ use metrics::{Counter, Gauge, Histogram};
 
 use super::definition::Family;
 use super::labels::{
-    Activation, Actor, Arrow, DropReason, Duplicate, Lookup, Notification, OperationKind, OperationOutcome,
-    Passivation, RecordOutcome, RegistrationChange, StoreCall,
+    Activation, Actor, Arrow, DropReason, Lookup, Notification, OperationKind, OperationOutcome, Passivation,
+    RecordOutcome, RegistrationChange, StoreCall,
 };
 use super::names;
 
@@ -38,7 +38,7 @@ pub struct Shard {
     /// See [`names::COAP_RETRANSMISSIONS`].
     pub coap_retransmissions: Counter,
     /// See [`names::COAP_DUPLICATES`].
-    pub coap_duplicates: Family<Duplicate, Counter>,
+    pub coap_duplicates: Counter,
     /// See [`names::COAP_TIMEOUTS`].
     pub coap_timeouts: Counter,
     /// See [`names::REGISTRATION_CHANGES`].
@@ -71,7 +71,7 @@ impl Shard {
             actors: Family::new(|actor| names::ACTORS.gauge(&[s, actor])),
             mailbox_drops: Family::new(|arrow| names::MAILBOX_DROPS.counter(&[s, arrow])),
             coap_retransmissions: names::COAP_RETRANSMISSIONS.counter(&[s]),
-            coap_duplicates: Family::new(|treatment| names::COAP_DUPLICATES.counter(&[s, treatment])),
+            coap_duplicates: names::COAP_DUPLICATES.counter(&[s]),
             coap_timeouts: names::COAP_TIMEOUTS.counter(&[s]),
             registration_changes: Family::new(|change| names::REGISTRATION_CHANGES.counter(&[s, change])),
             observations: names::OBSERVATIONS.gauge(&[s]),

@@ -30,9 +30,9 @@ definitions! {
 
     /// Confirmable messages sent again for want of an acknowledgement.
     COAP_RETRANSMISSIONS = Counter "godwit_coap_retransmissions_total" ["shard"];
-    /// Messages that devices sent again, by how they were treated.
-    COAP_DUPLICATES = Counter "godwit_coap_duplicates_total" ["shard", "treatment"];
-    /// Confirmable messages given up after their last retransmission.
+    /// Messages that devices sent again; each gets the answer of the first, never a second effect.
+    COAP_DUPLICATES = Counter "godwit_coap_duplicates_total" ["shard"];
+    /// Requests to devices given up, for want of an acknowledgement or of the response after it.
     COAP_TIMEOUTS = Counter "godwit_coap_timeouts_total" ["shard"];
 
     /// Devices that were provisioned.
