@@ -1,6 +1,14 @@
 //! The node: composes its rooms, serves, drains.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use godwit_lwm2m::registration::Policy;
 use prost::Message;
@@ -110,6 +118,7 @@ async fn serve(config: Arc<Config>) -> Result<(), AppError> {
         inboxes,
         changes: broadcast::channel(WATCH_BACKLOG).0,
         operations: broadcast::channel(WATCH_BACKLOG).0,
+        draining: AtomicBool::new(false),
         empty_profile: crate::profile::builtin(crate::profile::DEFAULT).expect("invariant: built in"),
         store,
         config: config.clone(),
@@ -149,6 +158,7 @@ async fn serve(config: Arc<Config>) -> Result<(), AppError> {
         () = died.notified() => Err(AppError::ShardDied),
     };
     readiness.drain();
+    process.draining.store(true, Ordering::Relaxed);
     tracing::info!("draining");
     if tokio::time::timeout(config.node.drain_grace, service.drain()).await.is_err() {
         tracing::warn!("not all devices were given up within node.drain_grace");

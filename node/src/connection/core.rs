@@ -112,7 +112,12 @@ impl Connection {
                     self.peer.continue_body(now, token, *request, *first).map_err(|error| (token, error))?;
                 self.open.push((token, exchange));
             }
-            Downlink::Link(device) => self.device = Some(device),
+            Downlink::Link { device, uplink_body } => {
+                self.device = Some(device);
+                if let Some(bytes) = uplink_body {
+                    self.peer.limit_body(bytes);
+                }
+            }
             Downlink::Unlink => self.device = None,
             // The actor's business.
             Downlink::Close => {}

@@ -176,6 +176,9 @@ impl Core {
         if self.leaving() || self.waiting.len() >= MAX_OUTSTANDING {
             return self.leave_unanswered(link, &uplink);
         }
+        if let Some(reason) = self.access.refuses_no_sec() {
+            return self.refuse(now, link, &uplink, reason);
+        }
         self.heard(now, link, &uplink);
         match uplink {
             Uplink::Register { call, registration } => self.handle_register(now, link, call, *registration),
@@ -201,12 +204,41 @@ impl Core {
         self.heard = now.now;
         self.downlinks.unreachable = false;
         if self.registered.is_some() && self.link.is_none() && !matches!(uplink, Uplink::Register { .. }) {
-            self.link = Some(link);
+            self.link_to(link);
         }
         if self.sleeps() && !self.awake {
             self.awake = true;
             let cause = self.cause(&[b"awake", &now.unix_ms.to_be_bytes()]);
             self.announce(now, Event::Awake, cause);
+        }
+    }
+
+    /// Makes a connection this device's, in place of the one before.
+    pub(super) fn link_to(&mut self, link: Link) {
+        if let Some(old) = self.link.replace(link)
+            && old.connection != link.connection
+        {
+            self.downlink(old, Downlink::Unlink);
+        }
+        let uplink_body = self.profile.uplink_body();
+        self.downlink(link, Downlink::Link { device: self.device, uplink_body });
+    }
+
+    /// A device that must use DTLS, or may not speak at all, gets 4.03 for every request on the plain port.
+    fn refuse(&mut self, now: Reading, link: Link, uplink: &Uplink, reason: &'static str) {
+        match uplink {
+            Uplink::Register { call, .. }
+            | Uplink::Update { call, .. }
+            | Uplink::Deregister { call, .. }
+            | Uplink::Send { call, .. } => {
+                let cause = self.cause(&[b"refused", &call.message_id.to_be_bytes(), call.token.as_bytes()]);
+                self.announce(now, Event::Refused { reason: reason.into() }, cause);
+                self.reply(link, *call, Response::diagnostic(Code::FORBIDDEN, reason));
+            }
+            Uplink::Notification(notification) => {
+                self.downlink(link, Downlink::Reset { message_id: notification.message_id });
+            }
+            Uplink::Response { .. } | Uplink::Failed { .. } => {}
         }
     }
 

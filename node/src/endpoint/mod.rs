@@ -213,13 +213,14 @@ impl Endpoints {
                 }
             }
             ShardMessage::Release { device, done } => {
-                let live = match self.by_device.borrow().get(&device) {
-                    Some(Place::Live(key)) => Some(*key),
-                    _ => None,
-                };
-                if let Some(key) = live {
-                    let mail = Mail::Release(StopReason::Moved, done);
-                    self.table.with(key, |resident| resident.address.do_send(mail));
+                let mail = Mail::Release(StopReason::Moved, done);
+                match self.by_device.borrow_mut().get_mut(&device) {
+                    Some(Place::Live(key)) => {
+                        self.table.with(*key, |resident| resident.address.do_send(mail));
+                    }
+                    // Once it is live, and has done what it was activated for.
+                    Some(Place::Activating(waiting)) if waiting.len() <= WAITING => waiting.push(mail),
+                    Some(Place::Activating(_)) | None => {}
                 }
             }
             ShardMessage::Drain { done } => self.drain(done),

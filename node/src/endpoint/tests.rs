@@ -85,6 +85,7 @@ fn services() -> Rc<Shared> {
         inboxes: Arc::new(Inboxes::new(1)),
         changes: broadcast::channel(16).0,
         operations: broadcast::channel(16).0,
+        draining: false.into(),
         empty_profile: builtin("default").unwrap(),
         store,
     };
