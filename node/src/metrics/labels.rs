@@ -15,6 +15,8 @@ label! {
         Admission = "admission",
         /// The socket did not take the reply.
         SendFailed = "send_failed",
+        /// The node is draining.
+        Draining = "draining",
     }
 }
 
