@@ -102,3 +102,84 @@ impl ProfileRegistry {
         Ok(Reloaded { old, new })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    use super::*;
+    use crate::profile::DEFAULT;
+
+    /// What the store has at the moment, and how often it was asked.
+    #[derive(Clone, Default)]
+    struct Stored {
+        profile: Arc<Mutex<Option<v1::Profile>>>,
+        asked: Arc<AtomicUsize>,
+    }
+
+    impl ProfileSource for Stored {
+        fn load(&self, name: &str) -> BoxFuture<Result<Option<v1::Profile>, String>> {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            let found = self.profile.lock().unwrap().clone().filter(|profile| profile.name == name);
+            Box::pin(async { Ok(found) })
+        }
+    }
+
+    impl Stored {
+        fn put(&self, name: &str, revision: u64, observe: &str) {
+            let observe = vec![observe.to_owned()];
+            let profile = v1::Profile { name: name.into(), revision, observe, ..v1::Profile::default() };
+            *self.profile.lock().unwrap() = Some(profile);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_profile_is_loaded_once_and_shared() {
+        let stored = Stored::default();
+        stored.put("meter", 1, "/3/0/9");
+        let registry = ProfileRegistry::new(stored.clone());
+        assert_eq!(registry.cached("meter"), None);
+        let first = registry.profile("meter").await.unwrap();
+        let second = registry.profile("meter").await.unwrap();
+        assert!(Arc::ptr_eq(&first, &second) && Arc::ptr_eq(&first, &registry.cached("meter").unwrap()));
+        assert_eq!(stored.asked.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn a_reload_gives_old_and_new() {
+        let stored = Stored::default();
+        let registry = ProfileRegistry::new(stored.clone());
+        let built_in = registry.profile(DEFAULT).await.unwrap();
+        stored.put(DEFAULT, 1, "/3/0/9");
+        let reloaded = registry.reload(DEFAULT).await.unwrap();
+        assert_eq!(reloaded.old, Some(built_in.clone()));
+        assert_eq!(reloaded.new.unwrap().revision(), 1);
+        *stored.profile.lock().unwrap() = None;
+        let reloaded = registry.reload(DEFAULT).await.unwrap();
+        assert_eq!(reloaded.new, Some(built_in), "the built-in profile is there again");
+    }
+
+    #[tokio::test]
+    async fn an_older_revision_that_arrives_late_is_not_taken() {
+        let stored = Stored::default();
+        let registry = ProfileRegistry::new(stored.clone());
+        stored.put("meter", 2, "/3/0/9");
+        registry.profile("meter").await.unwrap();
+        stored.put("meter", 1, "/3/0/10");
+        assert_eq!(registry.reload("meter").await.unwrap().new.unwrap().revision(), 2);
+    }
+
+    #[tokio::test]
+    async fn what_is_missing_or_broken_says_so() {
+        let stored = Stored::default();
+        let registry = ProfileRegistry::new(stored.clone());
+        assert_eq!(registry.profile("none").await, Err(LoadError::Unknown("none".into())));
+        stored.put("broken", 1, "nowhere");
+        let error = registry.profile("broken").await.unwrap_err();
+        assert!(matches!(&error, LoadError::Invalid { error, .. } if error.field == "observe[0]"), "{error}");
+        assert_eq!(registry.cached("broken"), None);
+    }
+}
