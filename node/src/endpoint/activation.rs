@@ -17,11 +17,10 @@ use super::{
     Endpoints, Place, Resident,
     access::{Access, DEFAULT_PROFILE},
     actor::{EndpointActor, Mail, foreign},
-    core::Core,
+    core::{Core, Input},
     directory::Reservation,
     handle::SubmitError,
     link::{Downlink, Link, Uplink},
-    message::Input,
     services::{ShardMessage, Shared},
 };
 use crate::{

@@ -19,7 +19,9 @@ use godwit_lwm2m::{
 };
 
 use super::{
-    core::Core, link::Downlink, message::Then, observation::Observation, plan::name_and_revision,
+    core::{Core, Then, name_and_revision},
+    link::Downlink,
+    observation::Observation,
     registered::Registered,
 };
 use crate::{

@@ -10,10 +10,9 @@ use godwit_lwm2m::{
 };
 
 use super::{
-    core::Core,
+    core::{Core, Then},
     downlink::{Task, context},
     link::{Downlink, Link, Notification},
-    message::Then,
 };
 use crate::{
     clock::Reading,

@@ -18,10 +18,9 @@ use prost_types::Timestamp;
 
 use super::{
     command,
-    core::Core,
+    core::{Core, Effect, StopReason, Then},
     downlink::{Flight, Purpose, context},
     handle::{NewOperation, SubmitError},
-    message::{Effect, StopReason, Then},
     observation::Observation,
 };
 use crate::{

@@ -15,14 +15,11 @@ use godwit_coap::{Code, Request, Response};
 use godwit_lwm2m::registration::{Registration, Update};
 
 use super::{
-    command,
-    core::Core,
+    core::{Core, Effect, StopReason, Then, content_format, name_and_revision},
     downlink::Task,
     handle::RegistrationChangeKind,
     link::{Call, Downlink, Link},
-    message::{Effect, StopReason, Then},
     observation::Observation,
-    plan::{content_format, name_and_revision},
     registered::Registered,
 };
 use crate::{
@@ -56,8 +53,14 @@ impl NewRegistration {
 impl Core {
     pub(super) fn handle_register(&mut self, now: Reading, link: Link, call: Call, client: Registration) {
         if let Some(response) = self.answer_before(now, link, call) {
-            self.link_to(link);
+            self.downlink(link, Downlink::Link(self.device));
+            self.link = Some(link);
             return self.reply(link, call, response);
+        }
+        if let Some(reason) = self.access.refuses_no_sec() {
+            let cause = self.cause(&[b"refused", &call.message_id.to_be_bytes(), call.token.as_bytes()]);
+            self.announce(now, Event::Refused { reason: reason.into() }, cause);
+            return self.reply(link, call, Response::diagnostic(Code::FORBIDDEN, reason));
         }
         let replaced = self.registered.is_some();
         let models = self.services.process.models.set(&self.profile, &client.objects);
@@ -65,11 +68,8 @@ impl Core {
         self.prolong(now, &mut registered);
         let plan = registered.plan(|client| self.profile.start_plan(client));
         let observations: Vec<_> = plan.observations.into_iter().map(Observation::of_profile).collect();
-        let mut tasks: Vec<_> = plan
-            .attributes
-            .iter()
-            .map(|(path, set)| Task::WriteAttributes(*path, command::attributes(set)))
-            .collect();
+        let mut tasks: Vec<_> =
+            plan.attributes.iter().map(|(path, set)| Task::WriteAttributes(*path, set.clone())).collect();
         tasks.extend(plan.reads.into_iter().map(Task::Read));
         tasks.extend(observations.iter().map(|observation| Task::Observe(observation.token)));
         if tasks.is_empty() {
@@ -94,7 +94,12 @@ impl Core {
 
     pub(super) fn registration_stored(&mut self, now: Reading, new: NewRegistration) {
         let NewRegistration { link, call, registered, observations, tasks, skipped, applied, replaced } = new;
-        self.link_to(link);
+        if let Some(old) = self.link.replace(link)
+            && old.connection != link.connection
+        {
+            self.downlink(old, Downlink::Unlink);
+        }
+        self.downlink(link, Downlink::Link(self.device));
         self.reply(link, call, Response::new(Code::CREATED).location("rd").location(registered.id.as_str()));
         let client = &registered.client;
         let event = Event::Registered {

@@ -3,6 +3,7 @@
 use std::{collections::HashSet, fmt, str::FromStr, sync::Arc, time::Duration};
 
 use godwit_lwm2m::{
+    attributes::{AttributeError, Attributes},
     format::ContentFormat,
     model::{BadVersion, ObjectVersion},
     path::{Path, PathError},
@@ -83,9 +84,9 @@ pub enum Fault {
     /// A value that must be above 0.
     #[error("must be above 0")]
     Zero,
-    /// pmin above pmax, epmin above epmax, or a step that lt and gt leave no room for (Core 1.2 §5.1.2).
-    #[error("contradicts itself: {0}")]
-    Attributes(&'static str),
+    /// Attributes that contradict each other or that a path of this level can't have.
+    #[error("{0}")]
+    Attributes(AttributeError),
     /// A codec that this node does not have.
     #[error("there is no codec {0:?}")]
     Codec(String),
@@ -142,7 +143,7 @@ impl From<&Profile> for v1::Profile {
                 .iter()
                 .map(|(at, attributes)| profile::WriteAttributes {
                     path: at.to_string(),
-                    attributes: Some(*attributes),
+                    attributes: Some(attributes_of(attributes)),
                 })
                 .collect(),
             format: profile.format.map(u32::from),
@@ -209,11 +210,7 @@ fn mappings(list: &[profile::Mapping]) -> Result<Box<[Mapping]>, ProfileError> {
             let error = Fault::Level { path: at.path, expected: "a resource or a resource instance" };
             return Err(fault(field("path"), error));
         }
-        let key = match mapping.key.as_str() {
-            "" => None,
-            key if key.len() <= Profile::MAX_KEY && !key.chars().any(char::is_control) => Some(key.into()),
-            _ => return Err(fault(field("key"), Fault::Key)),
-        };
+        let key = key(&mapping.key).map_err(|error| fault(field("key"), error))?;
         let kind = match mapping::Kind::try_from(mapping.kind) {
             Ok(mapping::Kind::Attribute) => Kind::Attribute,
             Ok(mapping::Kind::Unspecified | mapping::Kind::Telemetry) => Kind::Telemetry,
@@ -240,14 +237,23 @@ fn observe(list: &[String]) -> Result<Box<[Versioned]>, ProfileError> {
     Ok(paths.into())
 }
 
-fn attributes(list: &[profile::WriteAttributes]) -> Result<Box<[(Versioned, v1::Attributes)]>, ProfileError> {
+/// `None` for the default key.
+pub(super) fn key(text: &str) -> Result<Option<Arc<str>>, Fault> {
+    match text {
+        "" => Ok(None),
+        key if key.len() <= Profile::MAX_KEY && !key.chars().any(char::is_control) => Ok(Some(key.into())),
+        _ => Err(Fault::Key),
+    }
+}
+
+fn attributes(list: &[profile::WriteAttributes]) -> Result<Box<[(Versioned, Attributes)]>, ProfileError> {
     bounded("write_attributes", list.len())?;
     let mut written = Vec::with_capacity(list.len());
     for (index, entry) in list.iter().enumerate() {
         let field = |name: &str| format!("write_attributes[{index}].{name}");
         let at = below_root(&entry.path).map_err(|error| fault(field("path"), error))?;
-        let attributes = entry.attributes.ok_or_else(|| fault(field("attributes"), Fault::Missing))?;
-        consistent(&attributes).map_err(|error| fault(field("attributes"), error))?;
+        let attributes = entry.attributes.unwrap_or_default();
+        let attributes = attributes_at(at, &attributes).map_err(|error| fault(field("attributes"), error))?;
         written.push((at, attributes));
     }
     unique(written.iter().map(|(at, _)| *at))
@@ -256,31 +262,20 @@ fn attributes(list: &[profile::WriteAttributes]) -> Result<Box<[(Versioned, v1::
     Ok(written.into())
 }
 
-fn consistent(attributes: &v1::Attributes) -> Result<(), Fault> {
-    let above =
-        |least: Option<u32>, most: Option<u32>| least.zip(most).is_some_and(|(least, most)| least > most);
-    if *attributes == v1::Attributes::default() {
+/// At least one, going together, and of a kind that this level of path may have.
+pub(super) fn attributes_at(at: Versioned, set: &v1::Attributes) -> Result<Attributes, Fault> {
+    let v1::Attributes { pmin, pmax, gt, lt, st, epmin, epmax, edge, con, hqmax } = *set;
+    let attributes = Attributes { pmin, pmax, gt, lt, st, epmin, epmax, edge, con, hqmax };
+    if attributes.is_empty() {
         return Err(Fault::Missing);
     }
-    if above(attributes.pmin, attributes.pmax) {
-        return Err(Fault::Attributes("pmin is above pmax"));
-    }
-    if above(attributes.epmin, attributes.epmax) {
-        return Err(Fault::Attributes("epmin is above epmax"));
-    }
-    let numbers = [attributes.gt, attributes.lt, attributes.st];
-    if numbers.into_iter().flatten().any(|number| !number.is_finite()) {
-        return Err(Fault::Attributes("gt, lt and st are finite numbers"));
-    }
-    if attributes.st.is_some_and(|st| st <= 0.0) {
-        return Err(Fault::Attributes("st is above 0"));
-    }
-    if let (Some(lt), Some(gt)) = (attributes.lt, attributes.gt)
-        && lt + 2.0 * attributes.st.unwrap_or(0.0) >= gt
-    {
-        return Err(Fault::Attributes("lt + 2 st is below gt"));
-    }
-    Ok(())
+    attributes.validate(&at.path).map_err(Fault::Attributes)?;
+    Ok(attributes)
+}
+
+fn attributes_of(attributes: &Attributes) -> v1::Attributes {
+    let Attributes { pmin, pmax, gt, lt, st, epmin, epmax, edge, con, hqmax } = *attributes;
+    v1::Attributes { pmin, pmax, gt, lt, st, epmin, epmax, edge, con, hqmax }
 }
 
 fn start_strategy(number: i32) -> Result<StartStrategy, ProfileError> {
@@ -381,7 +376,7 @@ fn unique(paths: impl Iterator<Item = Versioned>) -> Result<(), (usize, Fault)> 
     Ok(())
 }
 
-fn below_root(text: &str) -> Result<Versioned, Fault> {
+pub(super) fn below_root(text: &str) -> Result<Versioned, Fault> {
     let at: Versioned = text.parse()?;
     if at.path == Path::ROOT {
         return Err(Fault::Level { path: at.path, expected: "an object or below one" });

@@ -1,7 +1,7 @@
 //! Device profiles: what the node does after a registration, and what becomes of a device's values.
 //!
 //! ```text
-//!  JSON of our own shape ─ json ──────┐
+//!  JSON of our own shape ─ json ───────┐
 //!  ThingsBoard's JSON ──── thingsboard ┴▶ v1::Profile ─ document ▶ Profile ─ plan ▶ StartPlan, Plan
 //!                                                         ▲            └──── key_for ▶ telemetry
 //!                               store ─ ProfileSource ─ registry
@@ -13,22 +13,29 @@
 mod builtin;
 mod client;
 mod document;
+mod import;
+mod json;
 mod plan;
 mod registry;
+mod thingsboard;
+mod tree;
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use godwit_lwm2m::{
+    attributes::Attributes,
     model::{ModelSet, ObjectVersion, default_key},
     path::Path,
 };
-use godwit_proto::v1;
 
 pub use builtin::{DEFAULT, DEMO, builtin};
 pub use client::{Client, Registered};
 pub use document::{Fault, ProfileError};
+pub use import::{About, ImportError, ImportFault, Imported, Note};
+pub use json::{from_json, to_json};
 pub use plan::{Plan, SkipReason, Skipped, StartPlan, Target};
 pub use registry::{LoadError, ProfileRegistry, ProfileSource, Reloaded};
+pub use thingsboard::import_thingsboard;
 
 /// A validated profile.
 ///
@@ -42,7 +49,7 @@ pub struct Profile {
     start: StartStrategy,
     strategy: ObserveStrategy,
     read_composite: bool,
-    attributes: Box<[(Versioned, v1::Attributes)]>,
+    attributes: Box<[(Versioned, Attributes)]>,
     format: Option<u16>,
     power: Power,
     uplink_body: Option<u32>,

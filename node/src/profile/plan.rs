@@ -1,9 +1,12 @@
 //! What a device is asked: after its registration, and after a change of its profile.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use godwit_lwm2m::{model::ObjectVersion, path::Path};
-use godwit_proto::v1;
+use godwit_lwm2m::{
+    attributes::{AttributeChange, AttributeName, Attributes},
+    model::ObjectVersion,
+    path::Path,
+};
 
 use super::{Client, Kind, ObserveStrategy, Profile, StartStrategy, Versioned};
 
@@ -11,7 +14,7 @@ use super::{Client, Kind, ObserveStrategy, Profile, StartStrategy, Versioned};
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct StartPlan {
     /// Write-Attributes, before anything is observed.
-    pub attributes: Vec<(Path, v1::Attributes)>,
+    pub attributes: Vec<(Path, AttributeChange)>,
     /// Reads; composite ones only where the profile asks for them.
     pub reads: Vec<Target>,
     /// Observations to make.
@@ -25,8 +28,8 @@ pub struct StartPlan {
 pub struct Plan {
     /// Observations to end.
     pub cancel: Vec<Target>,
-    /// Write-Attributes.
-    pub attributes: Vec<(Path, v1::Attributes)>,
+    /// Write-Attributes; what only the old profile named is taken back.
+    pub attributes: Vec<(Path, AttributeChange)>,
     /// Reads.
     pub reads: Vec<Target>,
     /// Observations to make.
@@ -135,8 +138,8 @@ impl Profile {
     }
 
     /// What brings a device from one profile to another. Of the `current` observations only those that the old
-    /// profile asked for are ended: an operator's stay. Attributes that
-    /// the new profile no longer names stay at the device: [`v1::Attributes`] can't unset one.
+    /// profile asked for are ended: an operator's stay. Attributes that only
+    /// the old profile named are taken back.
     pub fn difference(old: &Profile, new: &Profile, current: &[Target], client: &Client<'_>) -> Plan {
         let before = old.start_plan(client);
         let after = new.start_plan(client);
@@ -145,7 +148,7 @@ impl Profile {
             .filter(|target| before.observations.contains(target) && !after.observations.contains(target));
         Plan {
             cancel: cancel.cloned().collect(),
-            attributes: added(after.attributes, &before.attributes),
+            attributes: changes(&before.attributes, &after.attributes),
             reads: added(after.reads, &before.reads),
             observations: added(after.observations, current),
             skipped: added(after.skipped, &before.skipped),
@@ -156,8 +159,8 @@ impl Profile {
         &self,
         client: &Client<'_>,
         skips: &mut BTreeMap<Path, SkipReason>,
-    ) -> Vec<(Path, v1::Attributes)> {
-        let mut written: BTreeMap<Path, v1::Attributes> = BTreeMap::new();
+    ) -> Vec<(Path, AttributeChange)> {
+        let mut written: BTreeMap<Path, Attributes> = BTreeMap::new();
         for (at, attributes) in &self.attributes {
             match at.offered(client, false) {
                 Ok(()) => _ = written.insert(at.path, *attributes),
@@ -165,8 +168,29 @@ impl Profile {
             }
         }
         skips.retain(|path, _| !written.contains_key(path));
-        written.into_iter().collect()
+        let change = |(path, set)| (path, AttributeChange { set, unset: Vec::new() });
+        written.into_iter().map(change).collect()
     }
+}
+
+/// What to write where attributes were set, to have others set. Both lists are sorted by path.
+fn changes(
+    before: &[(Path, AttributeChange)],
+    after: &[(Path, AttributeChange)],
+) -> Vec<(Path, AttributeChange)> {
+    let of = |list: &[(Path, AttributeChange)], path: Path| {
+        let index = list.binary_search_by_key(&path, |(known, _)| *known);
+        index.map_or_else(|_| Attributes::default(), |index| list[index].1.set)
+    };
+    let names = |set: &Attributes| set.iter().map(|(name, _)| name).collect::<Vec<AttributeName>>();
+    let paths: BTreeSet<Path> = before.iter().chain(after).map(|(path, _)| *path).collect();
+    let change = |path: Path| {
+        let (old, new) = (of(before, path), of(after, path));
+        let kept = names(&new);
+        let unset = names(&old).into_iter().filter(|name| !kept.contains(name)).collect();
+        (old != new).then_some((path, AttributeChange { set: new, unset }))
+    };
+    paths.into_iter().filter_map(change).collect()
 }
 
 impl Versioned {
