@@ -42,7 +42,7 @@ pub fn from_json(text: &str) -> Result<v1::Profile, ImportError> {
             Some(Node { tree: Tree::Text(text), .. }) => text.clone(),
             Some(node) => node.tree.to_string(),
         },
-        revision: unsigned(take(&mut members, "revision"))?.unwrap_or_default().into(),
+        revision: take(&mut members, "revision").map_or(Ok(0), |node| node.long())?,
         read_composite: truth(take(&mut members, "readComposite"))?,
     };
     finish(members)?;

@@ -103,13 +103,20 @@ impl<'a> Node<'a> {
 
     /// An integer of 0 to 2³² - 1; 60.0 is one.
     pub(super) fn unsigned(&self) -> Result<u32, ImportError> {
+        let mistyped = || self.mistyped("an integer of 0 to 4294967295");
+        u32::try_from(self.whole()?.ok_or_else(mistyped)?).map_err(|_| mistyped())
+    }
+
+    /// An integer from 0 on, of 64 bits.
+    pub(super) fn long(&self) -> Result<u64, ImportError> {
+        self.whole()?.ok_or_else(|| self.mistyped("an integer of 0 to 18446744073709551615"))
+    }
+
+    fn whole(&self) -> Result<Option<u64>, ImportError> {
         let Tree::Number(number) = self.tree else { return Err(self.mistyped("a number")) };
-        let whole = number.as_u64().or_else(|| {
+        Ok(number.as_u64().or_else(|| {
             number.as_f64().filter(|float| float.fract() == 0.0 && *float >= 0.0).map(|float| float as u64)
-        });
-        whole
-            .and_then(|whole| u32::try_from(whole).ok())
-            .ok_or_else(|| self.mistyped("an integer of 0 to 4294967295"))
+        }))
     }
 
     /// A number.
