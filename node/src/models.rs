@@ -18,7 +18,15 @@ pub struct Models {
 #[derive(Debug)]
 struct Layers {
     global: ModelRegistry,
-    profiles: HashMap<String, ModelRegistry>,
+    profiles: HashMap<String, Own>,
+}
+
+/// What a profile has of its own.
+#[derive(Debug)]
+struct Own {
+    registry: ModelRegistry,
+    /// "{object}_{version}", sorted by object and version.
+    names: Vec<String>,
 }
 
 impl Default for Models {
@@ -58,7 +66,12 @@ impl Models {
             }
         }
         let global = ModelRegistry::builtin().layer(of.remove("").unwrap_or_default());
-        let profiles = of.into_iter().map(|(profile, models)| (profile, global.layer(models))).collect();
+        let own = |mut models: Vec<Arc<ObjectModel>>| {
+            models.sort_by_key(|model| (model.id, model.version));
+            let names = models.iter().map(|model| format!("{}_{}", model.id, model.version)).collect();
+            Own { registry: global.layer(models), names }
+        };
+        let profiles = of.into_iter().map(|(profile, models)| (profile, own(models))).collect();
         let layers = Arc::new(Layers { global, profiles });
         *self.layers.write().unwrap_or_else(PoisonError::into_inner) = layers;
         Ok(())
@@ -66,8 +79,17 @@ impl Models {
 
     /// What devices of a profile go by. A clone of two pointers; it stays as it is when models change.
     pub fn registry(&self, profile: &str) -> ModelRegistry {
-        let layers = self.layers.read().unwrap_or_else(PoisonError::into_inner).clone();
-        layers.profiles.get(profile).unwrap_or(&layers.global).clone()
+        let layers = self.layers();
+        layers.profiles.get(profile).map_or(&layers.global, |own| &own.registry).clone()
+    }
+
+    /// The models that a profile has of its own, "{object}_{version}".
+    pub fn names(&self, profile: &str) -> Vec<String> {
+        self.layers().profiles.get(profile).map(|own| own.names.clone()).unwrap_or_default()
+    }
+
+    fn layers(&self) -> Arc<Layers> {
+        self.layers.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

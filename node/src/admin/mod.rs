@@ -7,6 +7,7 @@
 //! error      every error, by fault, and the status that it becomes
 //! name page  resource names; pages of lists
 //! convert    stored records as API messages
+//! text       values as people write them
 //! journal    the last changes of registrations, for watchers
 //! service    the services, one per file
 //! ```
@@ -25,6 +26,7 @@ mod page;
 mod room;
 mod server;
 mod service;
+pub(crate) mod text;
 
 pub use access::Role;
 pub use error::{AdminError, grpc_code};

@@ -90,6 +90,7 @@ pub const METHODS: &[Method] = &[
     read("/godwit.v1.ProfileService/ListProfiles"),
     admin("/godwit.v1.ProfileService/UpdateProfile"),
     admin("/godwit.v1.ProfileService/DeleteProfile"),
+    admin("/godwit.v1.ProfileService/ImportThingsBoardProfile"),
     admin("/godwit.v1.ModelService/UploadModels"),
     read("/godwit.v1.ModelService/GetModel"),
     read("/godwit.v1.ModelService/ListModels"),

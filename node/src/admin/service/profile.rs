@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use godwit_proto::v1::{
-    CreateProfileRequest, DeleteProfileRequest, GetProfileRequest, ListProfilesRequest, ListProfilesResponse,
-    Profile, UpdateProfileRequest, profile_service_server::ProfileService,
+    CreateProfileRequest, DeleteProfileRequest, GetProfileRequest, ImportThingsBoardProfileRequest,
+    ImportThingsBoardProfileResponse, ListProfilesRequest, ListProfilesResponse, Profile,
+    UpdateProfileRequest, profile_service_server::ProfileService,
 };
 use prost::Message as _;
 use tonic::{Request, Response, Status};
@@ -23,6 +24,9 @@ use crate::{
         value::Document,
     },
 };
+
+/// The largest ThingsBoard JSON.
+const MAX_JSON: usize = 1 << 20;
 
 /// The service.
 pub(in crate::admin) struct Profiles(pub(in crate::admin) Arc<Room>);
@@ -65,6 +69,14 @@ impl ProfileService for Profiles {
         audit::about(&request, &request.get_ref().name);
         answer(self.delete(request.into_inner()).await)
     }
+
+    async fn import_things_board_profile(
+        &self,
+        request: Request<ImportThingsBoardProfileRequest>,
+    ) -> Result<Response<ImportThingsBoardProfileResponse>, Status> {
+        audit::about(&request, &request.get_ref().name);
+        answer(self.import(request.into_inner()).await)
+    }
 }
 
 impl Profiles {
@@ -75,7 +87,7 @@ impl Profiles {
         match self.put(given.clone(), Expect::Absent).await {
             Err(AdminError::EtagMismatch { .. }) => {
                 let stored = self.profile(&name).await?;
-                let same = Profile { revision: 0, ..stored.clone() }
+                let same = Profile { revision: 0, models: Vec::new(), ..stored.clone() }
                     == Profile { name: stored.name.clone(), ..given };
                 if same && !request.request_id.is_empty() {
                     return Ok(stored);
@@ -89,11 +101,11 @@ impl Profiles {
     /// A profile as it counts: the stored one, else the built-in one.
     async fn profile(&self, name: &str) -> Result<Profile, AdminError> {
         if let Some(document) = self.0.store().document(DocumentKey::Profile(name.to_owned())).await? {
-            return show(name, &document);
+            return self.show(name, &document);
         }
         let built_in = profile::builtin(name)
             .ok_or_else(|| AdminError::NotFound { what: Kind::Profile, name: name.to_owned() })?;
-        Ok(Profile::from(&*built_in))
+        Ok(self.built_in(&built_in))
     }
 
     async fn list(&self, request: ListProfilesRequest) -> Result<ListProfilesResponse, AdminError> {
@@ -104,7 +116,7 @@ impl Profiles {
             let page = self.0.store().list_documents(DocumentKind::Profile, page).await?;
             for (key, document) in page.items {
                 if let DocumentKey::Profile(name) = key {
-                    profiles.push(show(&name, &document)?);
+                    profiles.push(self.show(&name, &document)?);
                 }
             }
             token = page.next;
@@ -113,7 +125,7 @@ impl Profiles {
             }
         }
         for built_in in [profile::DEFAULT, profile::DEMO].into_iter().filter_map(profile::builtin) {
-            let built_in = Profile::from(&*built_in);
+            let built_in = self.built_in(&built_in);
             if !profiles.iter().any(|stored| stored.name == built_in.name) {
                 profiles.push(built_in);
             }
@@ -187,6 +199,31 @@ impl Profiles {
         }
     }
 
+    async fn import(
+        &self,
+        request: ImportThingsBoardProfileRequest,
+    ) -> Result<ImportThingsBoardProfileResponse, AdminError> {
+        let name = name::profile("name", &request.name)?;
+        if request.json.len() > MAX_JSON {
+            let fix = format!("has {} bytes, must have at most {MAX_JSON}", request.json.len());
+            return Err(invalid("json", fix));
+        }
+        let imported = profile::import_thingsboard(name, &request.json)
+            .map_err(|error| invalid("json", error.to_string()))?;
+        let notes = imported.notes.iter().map(ToString::to_string).collect();
+        let given = checked(Some(imported.profile))?;
+        let profile = if request.validate_only {
+            Profile { name: format!("profiles/{name}"), ..given }
+        } else {
+            let expect = if request.replace { Expect::Any } else { Expect::Absent };
+            self.put(given, expect).await.map_err(|error| match error {
+                AdminError::EtagMismatch { name, .. } => AdminError::Exists { what: Kind::Profile, name },
+                other => other,
+            })?
+        };
+        Ok(ImportThingsBoardProfileResponse { profile: Some(profile), notes })
+    }
+
     /// Stores a checked profile and tells the endpoints.
     async fn put(&self, profile: Profile, expect: Expect) -> Result<Profile, AdminError> {
         let name = profile.name.clone();
@@ -197,7 +234,20 @@ impl Profiles {
             other => other.into(),
         })?;
         self.0.endpoints().profile_changed(&name).await;
-        show(&name, &stored)
+        self.show(&name, &stored)
+    }
+
+    fn show(&self, name: &str, document: &Document) -> Result<Profile, AdminError> {
+        let mut profile = Profile::decode(&*document.body)
+            .map_err(|_| AdminError::Damaged(format!("the stored profile {name:?} can't be read")))?;
+        profile.name = format!("profiles/{name}");
+        profile.revision = document.revision;
+        profile.models = self.0.parts.models.names(name);
+        Ok(profile)
+    }
+
+    fn built_in(&self, profile: &profile::Profile) -> Profile {
+        Profile { models: self.0.parts.models.names(profile.name()), ..Profile::from(profile) }
     }
 }
 
@@ -209,14 +259,6 @@ fn checked(profile: Option<Profile>) -> Result<Profile, AdminError> {
     profile.models.clear();
     profile::Profile::try_from(profile.clone())
         .map_err(|error| invalid(format!("profile.{}", error.field), error.fault.to_string()))?;
-    Ok(profile)
-}
-
-fn show(name: &str, document: &Document) -> Result<Profile, AdminError> {
-    let mut profile = Profile::decode(&*document.body)
-        .map_err(|_| AdminError::Damaged(format!("the stored profile {name:?} can't be read")))?;
-    profile.name = format!("profiles/{name}");
-    profile.revision = document.revision;
     Ok(profile)
 }
 

@@ -1,15 +1,17 @@
 //! Commands as callers write them: paths checked by level, values given as text typed by the object's model.
 
-use data_encoding::BASE64;
 use godwit_lwm2m::{
     model::{ModelRegistry, ObjectVersion, ResourceModel},
     path::Path,
     registration::ObjectList,
     value::ValueType,
 };
-use godwit_proto::v1::{Command, ObjectLink, PathValue, Value, command, value::Kind};
+use godwit_proto::v1::{Command, PathValue, Value, command, value::Kind};
 
-use crate::admin::error::{AdminError, invalid};
+use crate::admin::{
+    error::{AdminError, invalid},
+    text,
+};
 
 /// Most paths or values of one command.
 const MAX_VALUES: usize = 1024;
@@ -132,7 +134,7 @@ fn typed(text: &str, path: Path, models: &DeviceModels<'_>) -> Result<Kind, Stri
     let Some(value_type) = resource.value_type else {
         return Err(format!("{path} ({}) has no value, it can only be executed", resource.name));
     };
-    parse(text, value_type).ok_or_else(|| {
+    text::parse(text, value_type).ok_or_else(|| {
         let shape = match value_type {
             ValueType::Boolean => " (true or false)",
             ValueType::Opaque => " (base64)",
@@ -141,32 +143,6 @@ fn typed(text: &str, path: Path, models: &DeviceModels<'_>) -> Result<Kind, Stri
             _ => "",
         };
         format!("{text:?} is no {value_type}{shape}, as {path} ({}) has it", resource.name)
-    })
-}
-
-/// A text as a value of this type.
-fn parse(text: &str, value_type: ValueType) -> Option<Kind> {
-    Some(match value_type {
-        ValueType::String => Kind::String(text.to_owned()),
-        ValueType::CoreLink => Kind::CoreLink(text.to_owned()),
-        ValueType::Integer => Kind::Integer(text.parse().ok()?),
-        ValueType::Unsigned => Kind::Unsigned(text.parse().ok()?),
-        ValueType::Float => Kind::Float(text.parse().ok().filter(|float: &f64| float.is_finite())?),
-        ValueType::Boolean => Kind::Boolean(match text {
-            "true" | "1" => true,
-            "false" | "0" => false,
-            _ => return None,
-        }),
-        ValueType::Opaque => Kind::Opaque(BASE64.decode(text.as_bytes()).ok()?),
-        ValueType::Time => Kind::Time(match text.parse() {
-            Ok(seconds) => seconds,
-            Err(_) => text.parse::<prost_types::Timestamp>().ok()?.seconds,
-        }),
-        ValueType::ObjectLink => {
-            let (object, instance) = text.split_once(':')?;
-            let id = |text: &str| text.parse::<u16>().ok().map(u32::from);
-            Kind::ObjectLink(ObjectLink { object: id(object)?, instance: id(instance)? })
-        }
     })
 }
 
@@ -216,34 +192,6 @@ mod tests {
         assert_eq!(checked(write("/1/0/1", &[("", "soon")])).unwrap_err(), "command.values[0].text");
         assert_eq!(checked(write("/3/0/4", &[("", "1")])).unwrap_err(), "command.values[0].text");
         assert_eq!(checked(write("/31999/0/1", &[("", "1")])).unwrap_err(), "command.values[0].text");
-    }
-
-    #[test]
-    fn every_type_has_a_text() {
-        let kinds = [
-            (ValueType::Integer, "-5", Kind::Integer(-5)),
-            (ValueType::Unsigned, "18446744073709551615", Kind::Unsigned(u64::MAX)),
-            (ValueType::Float, "21.5", Kind::Float(21.5)),
-            (ValueType::Boolean, "true", Kind::Boolean(true)),
-            (ValueType::Opaque, "AQI=", Kind::Opaque(vec![1, 2])),
-            (ValueType::Time, "5", Kind::Time(5)),
-            (ValueType::ObjectLink, "3:0", Kind::ObjectLink(ObjectLink { object: 3, instance: 0 })),
-            (ValueType::CoreLink, "</3>", Kind::CoreLink("</3>".into())),
-        ];
-        for (value_type, text, kind) in kinds {
-            assert_eq!(parse(text, value_type), Some(kind), "{text}");
-        }
-        for (value_type, text) in [
-            (ValueType::Integer, "1.5"),
-            (ValueType::Unsigned, "-1"),
-            (ValueType::Float, "inf"),
-            (ValueType::Boolean, "yes"),
-            (ValueType::Opaque, "AQI"),
-            (ValueType::Time, "yesterday"),
-            (ValueType::ObjectLink, "3:65536"),
-        ] {
-            assert_eq!(parse(text, value_type), None, "{text}");
-        }
     }
 
     #[test]
