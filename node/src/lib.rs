@@ -6,6 +6,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod connection;
+pub mod ctl;
 pub mod endpoint;
 pub mod entropy;
 pub mod failpoint;

@@ -9,6 +9,7 @@ use godwit::cli::{Cli, Command, Exit, completions, serve};
 fn main() -> ExitCode {
     let ended = match Cli::parse().command {
         Command::Serve { settings } => serve(settings, &mut stderr()),
+        Command::Ctl(ctl) => ctl.run(&mut stdout(), &mut stderr()),
         Command::Config { command } => command.run(&mut stdout(), &mut stderr()),
         Command::Completions { shell } => completions(shell, &mut stdout()).map(|()| Exit::Ok),
     };

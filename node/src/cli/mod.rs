@@ -1,4 +1,4 @@
-//! The command line: `godwit serve | config … | completions …`.
+//! The command line: `godwit serve | ctl … | config … | completions …`.
 
 mod config;
 mod exit;
@@ -15,6 +15,7 @@ pub use exit::Exit;
 pub use serve::serve;
 
 use crate::config::{Faults, Inputs, Loaded, load};
+use crate::ctl::Ctl;
 
 /// An LwM2M/CoAP transport cluster node, and what goes with it.
 #[derive(Debug, Parser)]
@@ -34,6 +35,8 @@ pub enum Command {
         #[command(flatten)]
         settings: Settings,
     },
+    /// Command a node through its admin API
+    Ctl(Box<Ctl>),
     /// Print, check or describe the configuration
     Config {
         /// What to do with it.

@@ -2,11 +2,12 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Secret, size};
+use super::{Secret, size, span};
 use crate::admin::Role;
 
 /// Where registrations, observations and operations live.
@@ -55,13 +56,26 @@ pub struct Sink {
     #[serde(with = "size")]
     #[schemars(with = "size::Shape")]
     pub queue: u64,
+    /// Longest wait for the sink before a confirmable notification's acknowledgement is withheld. Below the 2 s
+    /// after which a device repeats.
+    #[serde(with = "span")]
+    #[schemars(with = "span::Shape")]
+    pub ack_budget: Duration,
+    /// Also give out undecoded payloads as `godwit.raw` records.
+    pub raw: bool,
     /// Settings of the `file` sink.
     pub file: FileSink,
 }
 
 impl Default for Sink {
     fn default() -> Self {
-        Self { kind: SinkKind::Stdout, queue: 64 << 20, file: FileSink::default() }
+        Self {
+            kind: SinkKind::Stdout,
+            queue: 64 << 20,
+            ack_budget: Duration::from_millis(1500),
+            raw: false,
+            file: FileSink::default(),
+        }
     }
 }
 
