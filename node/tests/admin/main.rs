@@ -2,10 +2,13 @@
 //! endpoints, which answers commands as a test tells it to.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod audit;
+mod ctl;
 mod devices;
 mod node;
 mod operations;
 mod profiles;
 mod registrations;
 mod roles;
+mod tail;
 mod tls;
