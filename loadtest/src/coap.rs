@@ -31,7 +31,10 @@ pub(crate) mod code {
     pub(crate) const METHOD_NOT_ALLOWED: u8 = 0x85;
     pub(crate) const NOT_ACCEPTABLE: u8 = 0x86;
     pub(crate) const UNSUPPORTED_FORMAT: u8 = 0x8F;
+    pub(crate) const INTERNAL_ERROR: u8 = 0xA0;
+    pub(crate) const BAD_GATEWAY: u8 = 0xA2;
     pub(crate) const SERVICE_UNAVAILABLE: u8 = 0xA3;
+    pub(crate) const GATEWAY_TIMEOUT: u8 = 0xA4;
 
     /// As people write it: `4.04`.
     pub(crate) fn text(code: u8) -> String {

@@ -2,6 +2,8 @@
 //!
 //! The n-th datagram of a seed is always the same, but for the location of a registration that the server chose.
 
+use std::collections::HashMap;
+
 use crate::coap::{Encoder, Kind, code, option};
 use crate::content;
 use crate::random::{Random, mix};
@@ -79,27 +81,22 @@ const PATHS: &[&[&str]] = &[
 pub(crate) struct Mutator {
     seed: u64,
     buffer: Vec<u8>,
-    /// Registration paths that the server gave to attackers.
-    locations: Vec<Vec<Vec<u8>>>,
+    /// The latest registration path of each attacker.
+    locations: HashMap<u32, Vec<Vec<u8>>>,
 }
 
 impl Mutator {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { seed, buffer: Vec::with_capacity(2048), locations: Vec::new() }
+        Self { seed, buffer: Vec::with_capacity(2048), locations: HashMap::new() }
     }
 
-    /// Learns where a registration is, so that updates can be damaged too.
-    pub(crate) fn learn(&mut self, location: Vec<Vec<u8>>) {
-        if self.locations.len() < ENDPOINTS {
-            self.locations.push(location);
-        } else {
-            let oldest = mix(self.seed ^ self.locations.len() as u64) as usize % ENDPOINTS;
-            self.locations[oldest] = location;
-        }
+    /// Learns where an attacker's registration is, so that updates can be damaged too.
+    pub(crate) fn learn(&mut self, attacker: u32, location: Vec<Vec<u8>>) {
+        self.locations.insert(attacker, location);
     }
 
-    /// The `number`th datagram.
-    pub(crate) fn datagram(&mut self, number: u64) -> &[u8] {
+    /// The `number`th datagram, which `attacker` will send.
+    pub(crate) fn datagram(&mut self, number: u64, attacker: u32) -> &[u8] {
         let mut random = Random::new(mix(self.seed).wrapping_add(number << 8));
         let damage = match random.below(100) {
             0..12 => {
@@ -120,7 +117,7 @@ impl Mutator {
                 1 + random.below(6)
             }
             50..65 => {
-                self.registered(&mut random);
+                self.registered(&mut random, attacker);
                 random.below(4)
             }
             65..80 => {
@@ -190,13 +187,12 @@ impl Mutator {
     }
 
     /// An update or a de-registration, of what exists or of what does not.
-    fn registered(&mut self, random: &mut Random) {
-        let unknown = vec![b"rd".to_vec(), b"nothing-here".to_vec()];
-        let location = match self.locations.len() {
-            0 => unknown,
-            count if random.below(4) > 0 => self.locations[random.below(count)].clone(),
-            _ => unknown,
-        };
+    fn registered(&mut self, random: &mut Random, attacker: u32) {
+        let unknown = || vec![b"rd".to_vec(), b"nothing-here".to_vec()];
+        // Now and then another's, which is not for this address to change.
+        let whose = if random.below(8) == 0 { random.below(ENDPOINTS) as u32 } else { attacker };
+        let known = self.locations.get(&whose).filter(|_| random.below(8) > 0);
+        let location = known.cloned().unwrap_or_else(unknown);
         let code = if random.below(8) == 0 { code::DELETE } else { code::POST };
         let query = QUERIES[random.below(QUERIES.len())];
         let mut message = Self::begin(&mut self.buffer, random, code);
@@ -304,7 +300,7 @@ mod tests {
     fn a_seed_makes_the_same_datagrams_again_and_another_seed_makes_others() {
         let all = |seed| {
             let mut mutator = Mutator::new(seed);
-            (0..500).map(|number| mutator.datagram(number).to_vec()).collect::<Vec<_>>()
+            (0..500).map(|number| mutator.datagram(number, 0).to_vec()).collect::<Vec<_>>()
         };
         assert_eq!(all(7), all(7));
         assert_ne!(all(7), all(8));
@@ -315,7 +311,7 @@ mod tests {
         let mut mutator = Mutator::new(1);
         let readable = (0..10_000)
             .filter(|&number| {
-                let datagram = mutator.datagram(number);
+                let datagram = mutator.datagram(number, 0);
                 assert!(datagram.len() <= LONGEST);
                 Message::parse(datagram).is_some()
             })

@@ -111,7 +111,7 @@ fn run(runtime: &Runtime, folder: &Path, sync: bool, records: u64) {
             runtime.block_on(store.commit(device(*n), fence.clone(), change)).unwrap();
         }
     });
-    measure(&what("ask what is due, nothing in 10,000 moved"), 1_000, || {
+    measure(&what("ask what is due, after all these moves"), 1_000, || {
         for _ in 0..1_000 {
             runtime.block_on(store.due(1, None, 100)).unwrap();
         }

@@ -1,6 +1,14 @@
 //! The node: composes its rooms, serves, drains.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use godwit_lwm2m::registration::Policy;
 use prost::Message;
@@ -17,7 +25,7 @@ use crate::{
     models::Models,
     profile::{ProfileRegistry, ProfileSource},
     seal::Sealer,
-    store::{DocumentKey, Due, StateStore, StoreError, embedded},
+    store::{DocumentKey, Due, StateStore, StoreError, embedded, metered::Metered},
     telemetry::{self, Outlet, Site},
 };
 
@@ -110,6 +118,7 @@ async fn serve(config: Arc<Config>) -> Result<(), AppError> {
         inboxes,
         changes: broadcast::channel(WATCH_BACKLOG).0,
         operations: broadcast::channel(WATCH_BACKLOG).0,
+        draining: AtomicBool::new(false),
         empty_profile: crate::profile::builtin(crate::profile::DEFAULT).expect("invariant: built in"),
         store,
         config: config.clone(),
@@ -149,6 +158,7 @@ async fn serve(config: Arc<Config>) -> Result<(), AppError> {
         () = died.notified() => Err(AppError::ShardDied),
     };
     readiness.drain();
+    process.draining.store(true, Ordering::Relaxed);
     tracing::info!("draining");
     if tokio::time::timeout(config.node.drain_grace, service.drain()).await.is_err() {
         tracing::warn!("not all devices were given up within node.drain_grace");
@@ -201,11 +211,11 @@ fn open_store(config: &Config, data_dir: &DataDir) -> Result<Arc<dyn StateStore>
     let options =
         embedded::Options { sync: config.store.fsync == Fsync::Group, ..embedded::Options::default() };
     Ok(match config.store.kind {
-        StoreKind::Embedded => Arc::new(
+        StoreKind::Embedded => Arc::new(Metered::new(
             embedded::Embedded::open(&data_dir.join("store"), options)
                 .map_err(|error| AppError::Store(error.to_string()))?,
-        ),
-        StoreKind::Memory => Arc::new(embedded::Embedded::in_memory(options)?),
+        )),
+        StoreKind::Memory => Arc::new(Metered::new(embedded::Embedded::in_memory(options)?)),
     })
 }
 
@@ -272,6 +282,8 @@ async fn sweep(process: Arc<Process>) {
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
+        // For the metrics that count what is stored; an error is counted there too.
+        drop(process.store.counts().await);
         let mut after: Option<Due> = None;
         loop {
             let now = clock::unix_ms();

@@ -8,6 +8,13 @@ use crate::{Code, Request, Response, Token};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RequestId(pub(crate) u32);
 
+impl RequestId {
+    /// A name by its number, for those who act as a peer in a test of the layers above.
+    pub const fn from_raw(number: u32) -> Self {
+        Self(number)
+    }
+}
+
 /// Names an own request, from first block to last, until its response or failure was reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ExchangeId(pub(crate) u32);

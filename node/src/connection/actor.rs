@@ -77,10 +77,9 @@ impl ConnectionActor {
     fn count(&self, fate: Fate) {
         let metrics = &self.shard.metrics;
         match fate {
-            Fate::Duplicate => metrics.coap_duplicates[labels::Duplicate::Replayed].increment(1),
-            Fate::Malformed(_) | Fate::Ignored(_) => {
-                metrics.datagrams_dropped[labels::DropReason::Malformed].increment(1);
-            }
+            Fate::Duplicate => metrics.coap_duplicates.increment(1),
+            Fate::Malformed(_) => metrics.datagrams_dropped[labels::DropReason::Malformed].increment(1),
+            Fate::Ignored(_) => metrics.datagrams_dropped[labels::DropReason::Ignored].increment(1),
             _ => {}
         }
     }
@@ -102,6 +101,9 @@ impl ConnectionActor {
     }
 
     fn hand_up(&mut self, now: Instant, device: DeviceId, uplink: Uplink) {
+        if matches!(uplink, Uplink::Failed { reason: FailReason::Timeout, .. }) {
+            self.shard.metrics.coap_timeouts.increment(1);
+        }
         match self.shard.endpoints.deliver(device, self.link, uplink) {
             Delivery::Delivered => {}
             Delivery::Dropped(uplink) => {
@@ -191,7 +193,8 @@ impl Handler<Input> for ConnectionActor {
             }
             Input::Deadline => {
                 self.armed = None;
-                self.core.handle_timeout(now);
+                let repeated = self.core.handle_timeout(now);
+                self.shard.metrics.coap_retransmissions.increment(repeated.into());
             }
         }
         self.drive(now, ctx);

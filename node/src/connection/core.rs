@@ -64,8 +64,9 @@ impl Connection {
         self.peer.handle_datagram(now, bytes)
     }
 
-    pub(super) fn handle_timeout(&mut self, now: Instant) {
-        self.peer.handle_timeout(now);
+    /// Answers how many messages were sent again.
+    pub(super) fn handle_timeout(&mut self, now: Instant) -> u32 {
+        self.peer.handle_timeout(now)
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
@@ -111,7 +112,12 @@ impl Connection {
                     self.peer.continue_body(now, token, *request, *first).map_err(|error| (token, error))?;
                 self.open.push((token, exchange));
             }
-            Downlink::Link(device) => self.device = Some(device),
+            Downlink::Link { device, uplink_body } => {
+                self.device = Some(device);
+                if let Some(bytes) = uplink_body {
+                    self.peer.limit_body(bytes);
+                }
+            }
             Downlink::Unlink => self.device = None,
             // The actor's business.
             Downlink::Close => {}

@@ -17,10 +17,11 @@ use super::{
     Endpoints, Place, Resident,
     access::{Access, DEFAULT_PROFILE},
     actor::{EndpointActor, Mail, foreign},
-    core::{Core, Input},
+    core::Core,
     directory::Reservation,
     handle::SubmitError,
     link::{Downlink, Link, Uplink},
+    message::Input,
     services::{ShardMessage, Shared},
 };
 use crate::{

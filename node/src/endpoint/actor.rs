@@ -9,10 +9,11 @@ use tokio::sync::oneshot;
 
 use super::{
     Endpoints,
-    core::{Core, Effect, Input, StopReason},
+    core::Core,
     directory::Reservation,
-    handle::{NewOperation, RegistrationChange, SubmitError, Submitted},
+    handle::{NewOperation, RegistrationChange, RegistrationChangeKind, SubmitError, Submitted},
     link::{Call, Downlink, Link},
+    message::{Effect, Input, StopReason},
 };
 use crate::{
     clock::{self, Reading},
@@ -56,6 +57,8 @@ pub(super) struct EndpointActor {
     fence: Fence,
     timer: TimerKey,
     armed: Option<Instant>,
+    /// Observations that the gauge holds for this actor.
+    observed: u32,
     waiters: Option<Box<Waiters>>,
     released: Vec<oneshot::Sender<()>>,
     stop: Option<StopReason>,
@@ -79,6 +82,7 @@ impl EndpointActor {
             fence,
             timer,
             armed: None,
+            observed: 0,
             waiters: None,
             released: Vec::new(),
             stop: None,
@@ -90,6 +94,7 @@ impl EndpointActor {
         while let Some(effect) = self.core.poll_effect() {
             self.perform(now, effect, ctx);
         }
+        self.count_observations(self.core.observations.len() as u32);
         if self.stop.is_some() {
             return ctx.stop();
         }
@@ -97,6 +102,18 @@ impl EndpointActor {
         if due != self.armed {
             self.armed = due;
             self.endpoints.shared.timers.arm(self.timer, due);
+        }
+    }
+
+    /// Makes the gauge hold `observations` of this actor.
+    fn count_observations(&mut self, observations: u32) {
+        if observations != self.observed {
+            self.endpoints
+                .shared
+                .metrics
+                .observations
+                .increment(f64::from(observations) - f64::from(self.observed));
+            self.observed = observations;
         }
     }
 
@@ -124,6 +141,8 @@ impl EndpointActor {
             }
             Effect::OperationChanged(operation) => self.tell_watchers(&operation),
             Effect::Changed(kind) => {
+                let metrics = &self.endpoints.shared.metrics;
+                metrics.registration_changes[change_label(kind)].increment(1);
                 // An error says that nobody watches.
                 drop(self.endpoints.shared.process.changes.send(RegistrationChange {
                     device: self.core.device,
@@ -281,10 +300,20 @@ impl Handler<Mail> for EndpointActor {
     }
 }
 
+fn change_label(kind: RegistrationChangeKind) -> labels::RegistrationChange {
+    match kind {
+        RegistrationChangeKind::Registered => labels::RegistrationChange::Registered,
+        RegistrationChangeKind::Updated => labels::RegistrationChange::Updated,
+        RegistrationChangeKind::Deregistered => labels::RegistrationChange::Deregistered,
+        RegistrationChangeKind::Expired => labels::RegistrationChange::Expired,
+    }
+}
+
 impl Drop for EndpointActor {
     /// However the actor ends, a panic included, it leaves every index.
     fn drop(&mut self) {
         self.endpoints.shared.timers.remove(self.timer);
+        self.count_observations(0);
         let reason = match self.stop {
             None => labels::Passivation::Panic,
             Some(StopReason::Idle) => labels::Passivation::Idle,

@@ -10,154 +10,37 @@
 //! What the device may rely on is written first: `Persist` goes out with a [`Then`], and what depends on the write
 //! happens when its completion comes back. Nothing is awaited in here.
 
-use std::{collections::VecDeque, rc::Rc, sync::Arc, time::Instant};
+use std::{
+    collections::VecDeque,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use godwit_coap::{Request, Response};
-use godwit_lwm2m::entry::Entry;
-use godwit_proto::v1;
+use godwit_coap::{Code, Response};
 
 use super::{
     access::Access,
-    downlink::{Downlinks, Flight, Purpose, Task},
-    handle::{NewOperation, RegistrationChangeKind, SubmitError},
+    downlink::{Downlinks, Purpose},
+    handle::{RegistrationChangeKind, SubmitError},
     link::{Call, Downlink, Link, Uplink},
-    observation::{Observation, Observations},
+    message::{Effect, Input, StopReason, Then},
+    observation::Observations,
+    plan::content_format,
     registered::Registered,
-    registration::NewRegistration,
     services::Shared,
 };
 use crate::{
     clock::Reading,
-    identity::{DeviceId, RegistrationId},
+    identity::DeviceId,
     metrics::labels,
-    profile::{PowerMode, Profile, Target},
-    shard::ActorKey,
+    profile::{PowerMode, Profile},
     store::{Change, Claimed, DeviceRecord, StoreError, value},
-    telemetry::{self, Cause, Event, Identity, Orders, Origin, Record, SinkError},
+    telemetry::{Event, Orders, Record, SinkError},
 };
 
 /// Effects that an endpoint may have outstanding; with more it takes nothing new from the device.
 const MAX_OUTSTANDING: usize = 8;
-
-/// What an endpoint is told.
-#[derive(Debug)]
-pub(super) enum Input {
-    /// The device has said something.
-    Uplink(Link, Uplink),
-    /// A connection is gone.
-    Unlinked(ActorKey),
-    /// A write has ended.
-    Persisted(u32, Result<(), StoreError>),
-    /// Records are durable, or were not taken.
-    Published(u32, Result<(), SinkError>),
-    /// A caller's command.
-    Submit(Box<NewOperation>),
-    /// A caller takes a command back.
-    Cancel(String),
-    /// What was provisioned for the device has changed; `None`: it was removed.
-    Access(Option<Access>, Option<Arc<Profile>>),
-    /// The device's profile has changed.
-    Profile(Arc<Profile>),
-    /// Object models have changed.
-    Models,
-    /// The armed deadline has passed, or something on record is due.
-    Deadline,
-    /// Give the device up with exact state.
-    Release(StopReason),
-}
-
-/// What an endpoint wants done.
-#[derive(Debug)]
-pub(super) enum Effect {
-    /// Write to the device's record; ends in [`Input::Persisted`].
-    Persist(u32, Vec<Change>),
-    /// Give records to the sink; ends in [`Input::Published`].
-    Publish(u32, Vec<Record>),
-    /// Give records to the sink; nothing waits for them.
-    Announce(Vec<Record>),
-    /// Take an event out of the outbox.
-    RemoveEvent(String),
-    /// Tell the connection.
-    Downlink(Link, Downlink),
-    /// An operation was taken, with its record, or not.
-    Submitted(String, Result<Box<v1::Operation>, SubmitError>),
-    /// An operation can't be cancelled. One that can ends in [`Effect::Ended`].
-    NotCancelled(String, SubmitError),
-    /// An operation has ended, and its record says so.
-    Ended(Box<v1::Operation>),
-    /// An operation's record has changed.
-    OperationChanged(Box<v1::Operation>),
-    /// The registration has changed.
-    Changed(RegistrationChangeKind),
-    /// A request for a registration that this device does not have.
-    Foreign(Link, Call, RegistrationId),
-    /// The actor ends.
-    Stop(StopReason),
-}
-
-/// Why an endpoint's actor ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StopReason {
-    /// Another owner claimed the device, or it was removed from the store.
-    Superseded,
-    /// The device has no registration any more.
-    Ended,
-    /// Idle for long.
-    Idle,
-    /// The shard has more live endpoints than it may.
-    Bound,
-    /// Another shard takes the device over.
-    Moved,
-    /// The node drains.
-    Drain,
-}
-
-/// What happens once a write or a publication has succeeded.
-#[derive(Debug)]
-pub(super) enum Then {
-    /// Install and answer a registration.
-    Register(Box<NewRegistration>),
-    /// Install and answer an update.
-    Update { link: Link, call: Call, registered: Box<Registered>, event: Option<Event>, objects: bool },
-    /// Answer a de-register and stop.
-    Deregister { link: Link, call: Call },
-    /// The registration has expired: publish the event, whose id in the outbox is given.
-    Expire(Box<Record>, String),
-    /// The event of an expiry is durable.
-    Expired(String),
-    /// Tell the caller that the operation waits in its queue.
-    Submitted(String),
-    /// Send a command whose attempt is on record now; `accepted`: and tell the caller that it was taken.
-    Send { flight: Box<Flight>, accepted: Option<String> },
-    /// Tell the caller how the operation ended.
-    Ended(Box<v1::Operation>),
-    /// The record is exact and passive: stop.
-    Stop(StopReason),
-    /// Acknowledge a notification.
-    Acknowledge { link: Link, message_id: u16, since: Instant },
-    /// Answer a Send.
-    SendDone { link: Link, call: Call, since: Instant },
-    /// Nothing depends on it.
-    Nothing,
-}
-
-impl Then {
-    /// Whether the device waits for an answer, before which nothing else is sent to it.
-    fn answers(&self) -> bool {
-        matches!(self, Then::Register(_) | Then::Update { .. } | Then::Deregister { .. })
-    }
-
-    /// The request that would be left open if this never happened.
-    fn call(&self) -> Option<(Link, Call)> {
-        match self {
-            Then::Register(new) => Some(new.call()),
-            Then::Update { link, call, .. }
-            | Then::Deregister { link, call }
-            | Then::SendDone { link, call, .. } => Some((*link, *call)),
-            _ => None,
-        }
-    }
-}
 
 /// One device's endpoint.
 pub(super) struct Core {
@@ -173,11 +56,11 @@ pub(super) struct Core {
     pub(super) link: Option<Link>,
     /// Whether a device that sleeps was announced as awake.
     pub(super) awake: bool,
-    orders: Orders,
+    pub(super) orders: Orders,
     /// When the device was last heard.
     heard: Instant,
     /// When anything last happened.
-    active: Instant,
+    pub(super) active: Instant,
     /// The end of the registration is being written.
     pub(super) expiring: bool,
     leaving: Option<StopReason>,
@@ -258,7 +141,7 @@ impl Core {
             Input::Cancel(id) => self.handle_cancel(now, id),
             Input::Access(access, profile) => self.handle_access(now, access, profile),
             Input::Profile(profile) => self.handle_profile(now, profile),
-            Input::Models => self.handle_models(now),
+            Input::Models => self.handle_models(),
             Input::Deadline => self.handle_deadline(now),
             Input::Release(reason) => self.release(now, reason),
         }
@@ -273,39 +156,6 @@ impl Core {
             self.effects = VecDeque::new();
         }
         effect
-    }
-
-    /// Counts an operation that has ended.
-    pub(super) fn count_operation(&self, operation: &v1::Operation) {
-        use godwit_proto::v1::{command::Kind, operation::State};
-        let kind = match operation.command.as_ref().and_then(|command| command.kind.as_ref()) {
-            Some(Kind::Read(_)) => labels::OperationKind::Read,
-            Some(Kind::Discover(_)) => labels::OperationKind::Discover,
-            Some(Kind::Write(_)) => labels::OperationKind::Write,
-            Some(Kind::WriteAttributes(_)) => labels::OperationKind::WriteAttributes,
-            Some(Kind::Execute(_)) => labels::OperationKind::Execute,
-            Some(Kind::Create(_)) => labels::OperationKind::Create,
-            Some(Kind::Delete(_)) => labels::OperationKind::Delete,
-            Some(Kind::ReadComposite(_)) => labels::OperationKind::ReadComposite,
-            Some(Kind::WriteComposite(_)) => labels::OperationKind::WriteComposite,
-            Some(Kind::Observe(_)) => labels::OperationKind::Observe,
-            Some(Kind::ObserveComposite(_)) => labels::OperationKind::ObserveComposite,
-            Some(Kind::CancelObservation(_)) => labels::OperationKind::Cancel,
-            None => return,
-        };
-        let outcome = match (operation.state(), operation.reason()) {
-            (State::Succeeded, _) => labels::OperationOutcome::Ok,
-            (State::Expired, _) => labels::OperationOutcome::Expired,
-            (State::Cancelled, _) => labels::OperationOutcome::Cancelled,
-            (_, v1::operation::Reason::DeviceError) => labels::OperationOutcome::Refused,
-            (State::Aborted, _) | (_, v1::operation::Reason::Timeout) => labels::OperationOutcome::Timeout,
-            _ => labels::OperationOutcome::Failed,
-        };
-        let unix = |at: &Option<prost_types::Timestamp>| {
-            at.as_ref().map_or(0.0, |at| at.seconds as f64 + f64::from(at.nanos) / 1e9)
-        };
-        let seconds = unix(&operation.end_time) - unix(&operation.send_time);
-        self.services.metrics.operation_ended(kind, outcome, seconds.max(0.0));
     }
 
     /// When the next [`Input::Deadline`] is due.
@@ -325,6 +175,9 @@ impl Core {
     fn handle_uplink(&mut self, now: Reading, link: Link, uplink: Uplink) {
         if self.leaving() || self.waiting.len() >= MAX_OUTSTANDING {
             return self.leave_unanswered(link, &uplink);
+        }
+        if let Some(reason) = self.access.refuses_no_sec() {
+            return self.refuse(now, link, &uplink, reason);
         }
         self.heard(now, link, &uplink);
         match uplink {
@@ -351,12 +204,41 @@ impl Core {
         self.heard = now.now;
         self.downlinks.unreachable = false;
         if self.registered.is_some() && self.link.is_none() && !matches!(uplink, Uplink::Register { .. }) {
-            self.link = Some(link);
+            self.link_to(link);
         }
         if self.sleeps() && !self.awake {
             self.awake = true;
             let cause = self.cause(&[b"awake", &now.unix_ms.to_be_bytes()]);
             self.announce(now, Event::Awake, cause);
+        }
+    }
+
+    /// Makes a connection this device's, in place of the one before.
+    pub(super) fn link_to(&mut self, link: Link) {
+        if let Some(old) = self.link.replace(link)
+            && old.connection != link.connection
+        {
+            self.downlink(old, Downlink::Unlink);
+        }
+        let uplink_body = self.profile.uplink_body();
+        self.downlink(link, Downlink::Link { device: self.device, uplink_body });
+    }
+
+    /// A device that must use DTLS, or may not speak at all, gets 4.03 for every request on the plain port.
+    fn refuse(&mut self, now: Reading, link: Link, uplink: &Uplink, reason: &'static str) {
+        match uplink {
+            Uplink::Register { call, .. }
+            | Uplink::Update { call, .. }
+            | Uplink::Deregister { call, .. }
+            | Uplink::Send { call, .. } => {
+                let cause = self.cause(&[b"refused", &call.message_id.to_be_bytes(), call.token.as_bytes()]);
+                self.announce(now, Event::Refused { reason: reason.into() }, cause);
+                self.reply(link, *call, Response::diagnostic(Code::FORBIDDEN, reason));
+            }
+            Uplink::Notification(notification) => {
+                self.downlink(link, Downlink::Reset { message_id: notification.message_id });
+            }
+            Uplink::Response { .. } | Uplink::Failed { .. } => {}
         }
     }
 
@@ -435,7 +317,7 @@ impl Core {
                 self.downlink(link, Downlink::ForgetNotification { message_id });
             }
             Then::SendDone { link, call, .. } => {
-                let busy = Response::diagnostic(godwit_coap::Code::SERVICE_UNAVAILABLE, error.to_string());
+                let busy = Response::diagnostic(Code::SERVICE_UNAVAILABLE, error.to_string());
                 self.reply(link, call, busy.max_age(30));
             }
             // Stays in the outbox for a later owner.
@@ -485,7 +367,7 @@ impl Core {
             }
             Then::SendDone { link, call, since } => {
                 self.services.metrics.notification_durable_seconds.record(now.now - since);
-                self.reply(link, call, Response::new(godwit_coap::Code::CHANGED));
+                self.reply(link, call, Response::new(Code::CHANGED));
             }
             Then::Nothing => {}
         }
@@ -496,39 +378,6 @@ impl Core {
         let operation = stored.and_then(|stored| stored.operation.clone()).unwrap_or_default();
         self.effect(Effect::OperationChanged(Box::new(operation.clone())));
         self.effect(Effect::Submitted(id, Ok(Box::new(operation))));
-    }
-
-    fn handle_send(&mut self, now: Reading, link: Link, call: Call, request: &Request) {
-        let Some(registered) = self.registered.as_deref() else {
-            let unknown = Response::diagnostic(godwit_coap::Code::NOT_FOUND, "the device is not registered");
-            return self.reply(link, call, unknown);
-        };
-        let objects = &registered.client.objects;
-        let seconds = now.unix_ms as f64 / 1000.0;
-        let limits = godwit_lwm2m::format::Limits::default();
-        let content = match godwit_lwm2m::operation::read_send(
-            request,
-            objects,
-            &registered.models,
-            seconds,
-            &limits,
-        ) {
-            Ok(content) => content,
-            Err(refusal) => return self.reply(link, call, refusal.into()),
-        };
-        let message = telemetry::Uplink {
-            cause: Cause::Send,
-            token: call.token.as_bytes(),
-            message_id: call.message_id,
-            observe: None,
-            payload: &request.payload,
-            stale: false,
-        };
-        let records = self.records(now, &message, content.entries);
-        if records.is_empty() {
-            return self.reply(link, call, Response::new(godwit_coap::Code::CHANGED));
-        }
-        self.publish(records, Then::SendDone { link, call, since: now.now });
     }
 
     fn handle_deadline(&mut self, now: Reading) {
@@ -563,89 +412,6 @@ impl Core {
         }
         if let Some(profile) = profile {
             self.handle_profile(now, profile);
-        }
-    }
-
-    fn handle_profile(&mut self, now: Reading, profile: Arc<Profile>) {
-        let old = std::mem::replace(&mut self.profile, profile);
-        if let Some(registered) = self.registered.as_deref_mut() {
-            registered.models = self.services.process.models.set(&self.profile, &registered.client.objects);
-            registered.formats.update(registered.client.formats, content_format(&self.profile));
-        }
-        self.apply_difference(now, &old);
-    }
-
-    fn handle_models(&mut self, _now: Reading) {
-        if let Some(registered) = self.registered.as_deref_mut() {
-            registered.models = self.services.process.models.set(&self.profile, &registered.client.objects);
-        }
-    }
-
-    /// After a claim: what is missing of the profile's start actions.
-    fn plan_for_profile(&mut self, now: Reading) {
-        let Some(registered) = self.registered.as_deref() else { return };
-        let done = registered.started.as_ref() == Some(&name_and_revision(&self.profile));
-        if done {
-            let pending = self.observations.unconfirmed();
-            self.downlinks.tasks.extend(pending);
-            return;
-        }
-        if registered.started.is_some() {
-            // Another revision or profile than the one that the device was set up for.
-            let nothing = self.services.process.empty_profile.clone();
-            return self.apply_difference(now, &nothing);
-        }
-        let plan = registered.plan(|client| self.profile.start_plan(client));
-        let mut tasks: Vec<_> =
-            plan.attributes.iter().map(|(path, set)| Task::WriteAttributes(*path, set.clone())).collect();
-        tasks.extend(plan.reads.into_iter().map(Task::Read));
-        self.downlinks.tasks.extend(tasks);
-        let pending = self.observations.unconfirmed();
-        self.downlinks.tasks.extend(pending);
-    }
-
-    /// The device has new objects or instances: what the profile asks of them.
-    pub(super) fn plan_for_new_objects(&mut self, now: Reading) {
-        let nothing = self.services.process.empty_profile.clone();
-        self.apply_difference(now, &nothing);
-    }
-
-    fn apply_difference(&mut self, now: Reading, old: &Profile) {
-        let Some(registered) = self.registered.as_deref() else { return };
-        let current: Vec<Target> =
-            self.observations.iter().map(|observation| observation.target.clone()).collect();
-        let plan = registered.plan(|client| Profile::difference(old, &self.profile, &current, client));
-        let mut changes = Vec::new();
-        let mut tasks = Vec::new();
-        for target in plan.cancel {
-            if let Some(token) = self.observations.by_target(&target).map(|found| found.token)
-                && let Some(observation) = self.observations.remove(token)
-            {
-                changes.push(Change::RemoveObservation(token.as_bytes().to_vec()));
-                tasks.push(Task::Cancel(Box::new(observation)));
-            }
-        }
-        tasks.extend(plan.attributes.iter().map(|(path, set)| Task::WriteAttributes(*path, set.clone())));
-        tasks.extend(plan.reads.into_iter().map(Task::Read));
-        for target in plan.observations {
-            if self.observations.by_target(&target).is_some() {
-                continue;
-            }
-            let observation = Observation::of_profile(target);
-            changes.push(Change::Observation(observation.to_stored()));
-            tasks.push(Task::Observe(observation.token));
-            self.observations.push(observation);
-        }
-        let event = Event::ProfileApplied { revision: self.profile.revision() };
-        let cause = self.cause(&[b"profile", self.profile.name().as_bytes(), &now.unix_ms.to_be_bytes()]);
-        self.announce(now, event, cause);
-        for (ordinal, skipped) in plan.skipped.into_iter().enumerate() {
-            let event = Event::PathSkipped { path: skipped.path, reason: skipped.reason };
-            self.announce_nth(now, event, cause, ordinal as u32);
-        }
-        self.downlinks.tasks.extend(tasks);
-        if !changes.is_empty() {
-            self.persist(changes, Then::Nothing);
         }
     }
 
@@ -689,7 +455,7 @@ impl Core {
         self.sleeps() && now.now >= self.heard + self.awake_window()
     }
 
-    fn awake_window(&self) -> std::time::Duration {
+    fn awake_window(&self) -> Duration {
         let power = self.profile.power();
         match power.mode {
             PowerMode::Registered => self.services.process.config.registration.awake_window,
@@ -742,97 +508,4 @@ impl Core {
         }
         Some(then)
     }
-
-    // Records.
-
-    /// What names the records of this device.
-    pub(super) fn with_origin<R>(&mut self, make: impl FnOnce(&Origin<'_>, &mut Orders) -> R) -> R {
-        let origin = Origin {
-            site: &self.services.process.site,
-            device: self.device,
-            endpoint: &self.name,
-            profile: self.profile.name(),
-            registration: self.registered.as_ref().map(|registered| registered.id),
-        };
-        make(&origin, &mut self.orders)
-    }
-
-    pub(super) fn records(
-        &mut self,
-        now: Reading,
-        message: &telemetry::Uplink<'_>,
-        entries: Vec<Entry>,
-    ) -> Vec<Record> {
-        let Some(models) = self.registered.as_ref().map(|registered| registered.models.clone()) else {
-            return Vec::new();
-        };
-        let profile = self.profile.clone();
-        self.with_origin(|origin, orders| {
-            telemetry::records(origin, &profile, &models, message, entries, orders, now.unix_ms)
-        })
-    }
-
-    /// Publishes what an answer brought; nobody waits for it.
-    pub(super) fn publish_answer(
-        &mut self,
-        now: Reading,
-        flight: &Flight,
-        cause: Cause,
-        observe: Option<u32>,
-        response: &Response,
-        entries: Vec<Entry>,
-    ) {
-        let message = telemetry::Uplink {
-            cause,
-            token: flight.token.as_bytes(),
-            message_id: flight.message_id,
-            observe,
-            payload: &response.payload,
-            stale: false,
-        };
-        let records = self.records(now, &message, entries);
-        if !records.is_empty() {
-            self.effect(Effect::Announce(records));
-        }
-    }
-
-    pub(super) fn event_record(&mut self, now: Reading, event: Event, cause: Identity) -> Record {
-        self.with_origin(|origin, orders| telemetry::event(origin, event, cause, 0, orders, now.unix_ms))
-    }
-
-    /// As `event_record`, for a registration that is not this endpoint's any more.
-    pub(super) fn event_record_of(
-        &mut self,
-        now: Reading,
-        event: Event,
-        cause: Identity,
-        registration: Option<RegistrationId>,
-    ) -> Record {
-        self.with_origin(|origin, orders| {
-            let origin = Origin { registration, ..*origin };
-            telemetry::event(&origin, event, cause, 0, orders, now.unix_ms)
-        })
-    }
-
-    /// Publishes an event; nothing waits for it.
-    pub(super) fn announce(&mut self, now: Reading, event: Event, cause: Identity) {
-        self.announce_nth(now, event, cause, 0);
-    }
-
-    pub(super) fn announce_nth(&mut self, now: Reading, event: Event, cause: Identity, ordinal: u32) {
-        let record = self.with_origin(|origin, orders| {
-            telemetry::event(origin, event, cause, ordinal, orders, now.unix_ms)
-        });
-        self.effect(Effect::Announce(vec![record]));
-    }
-}
-
-/// What says which start actions a device has had.
-pub(super) fn name_and_revision(profile: &Profile) -> (Arc<str>, u64) {
-    (profile.name().clone(), profile.revision())
-}
-
-/// The format that a profile asks for.
-pub(super) fn content_format(profile: &Profile) -> Option<godwit_lwm2m::format::ContentFormat> {
-    profile.format().and_then(godwit_lwm2m::format::ContentFormat::from_number)
 }

@@ -19,9 +19,7 @@ use godwit_lwm2m::{
 };
 
 use super::{
-    core::{Core, Then, name_and_revision},
-    link::Downlink,
-    observation::Observation,
+    core::Core, link::Downlink, message::Then, observation::Observation, plan::name_and_revision,
     registered::Registered,
 };
 use crate::{

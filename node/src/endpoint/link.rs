@@ -155,8 +155,13 @@ pub enum Downlink {
         /// The first block.
         first: Box<Response>,
     },
-    /// The connection is this endpoint's from now on: the device registered over it.
-    Link(DeviceId),
+    /// The connection is this endpoint's from now on.
+    Link {
+        /// The device, which registered over it.
+        device: DeviceId,
+        /// The largest body that its profile takes, if that says so.
+        uplink_body: Option<u32>,
+    },
     /// The connection is no longer this endpoint's.
     Unlink,
     /// The endpoint is going; the connection may go too when nothing is open.

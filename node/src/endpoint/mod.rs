@@ -16,13 +16,18 @@ mod directory;
 mod downlink;
 pub mod handle;
 pub mod link;
+mod message;
 mod model_sets;
 mod observation;
 mod operation;
+mod plan;
+mod publish;
 mod registered;
 mod registration;
 mod service;
 mod services;
+#[cfg(test)]
+mod tests;
 
 use std::{
     cell::RefCell,
@@ -38,14 +43,14 @@ use tokio::sync::oneshot;
 
 use self::{
     actor::{EndpointActor, Mail},
-    core::Input,
     handle::SubmitError,
     link::{Link, Links, Uplink},
+    message::Input,
     services::Shared,
 };
 pub use self::{
-    core::StopReason,
     directory::Directory,
+    message::StopReason,
     model_sets::SharedSets,
     service::Service,
     services::{Inboxes, Process, ShardMessage},
@@ -208,13 +213,14 @@ impl Endpoints {
                 }
             }
             ShardMessage::Release { device, done } => {
-                let live = match self.by_device.borrow().get(&device) {
-                    Some(Place::Live(key)) => Some(*key),
-                    _ => None,
-                };
-                if let Some(key) = live {
-                    let mail = Mail::Release(StopReason::Moved, done);
-                    self.table.with(key, |resident| resident.address.do_send(mail));
+                let mail = Mail::Release(StopReason::Moved, done);
+                match self.by_device.borrow_mut().get_mut(&device) {
+                    Some(Place::Live(key)) => {
+                        self.table.with(*key, |resident| resident.address.do_send(mail));
+                    }
+                    // Once it is live, and has done what it was activated for.
+                    Some(Place::Activating(waiting)) if waiting.len() <= WAITING => waiting.push(mail),
+                    Some(Place::Activating(_)) | None => {}
                 }
             }
             ShardMessage::Drain { done } => self.drain(done),

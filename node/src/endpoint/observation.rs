@@ -10,9 +10,10 @@ use godwit_lwm2m::{
 };
 
 use super::{
-    core::{Core, Then},
+    core::Core,
     downlink::{Task, context},
     link::{Downlink, Link, Notification},
+    message::Then,
 };
 use crate::{
     clock::Reading,

@@ -18,9 +18,10 @@ use prost_types::Timestamp;
 
 use super::{
     command,
-    core::{Core, Effect, StopReason, Then},
+    core::Core,
     downlink::{Flight, Purpose, context},
     handle::{NewOperation, SubmitError},
+    message::{Effect, StopReason, Then},
     observation::Observation,
 };
 use crate::{

@@ -15,11 +15,13 @@ use godwit_coap::{Code, Request, Response};
 use godwit_lwm2m::registration::{Registration, Update};
 
 use super::{
-    core::{Core, Effect, StopReason, Then, content_format, name_and_revision},
+    core::Core,
     downlink::Task,
     handle::RegistrationChangeKind,
     link::{Call, Downlink, Link},
+    message::{Effect, StopReason, Then},
     observation::Observation,
+    plan::{content_format, name_and_revision},
     registered::Registered,
 };
 use crate::{
@@ -53,14 +55,8 @@ impl NewRegistration {
 impl Core {
     pub(super) fn handle_register(&mut self, now: Reading, link: Link, call: Call, client: Registration) {
         if let Some(response) = self.answer_before(now, link, call) {
-            self.downlink(link, Downlink::Link(self.device));
-            self.link = Some(link);
+            self.link_to(link);
             return self.reply(link, call, response);
-        }
-        if let Some(reason) = self.access.refuses_no_sec() {
-            let cause = self.cause(&[b"refused", &call.message_id.to_be_bytes(), call.token.as_bytes()]);
-            self.announce(now, Event::Refused { reason: reason.into() }, cause);
-            return self.reply(link, call, Response::diagnostic(Code::FORBIDDEN, reason));
         }
         let replaced = self.registered.is_some();
         let models = self.services.process.models.set(&self.profile, &client.objects);
@@ -94,12 +90,7 @@ impl Core {
 
     pub(super) fn registration_stored(&mut self, now: Reading, new: NewRegistration) {
         let NewRegistration { link, call, registered, observations, tasks, skipped, applied, replaced } = new;
-        if let Some(old) = self.link.replace(link)
-            && old.connection != link.connection
-        {
-            self.downlink(old, Downlink::Unlink);
-        }
-        self.downlink(link, Downlink::Link(self.device));
+        self.link_to(link);
         self.reply(link, call, Response::new(Code::CREATED).location("rd").location(registered.id.as_str()));
         let client = &registered.client;
         let event = Event::Registered {

@@ -1,6 +1,10 @@
 //! What all endpoints of a process share, and what those of one shard do.
 
-use std::{cell::OnceCell, rc::Rc, sync::Arc};
+use std::{
+    cell::OnceCell,
+    rc::Rc,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use godwit_lwm2m::registration::Policy;
 use tokio::sync::{broadcast, oneshot};
@@ -47,6 +51,8 @@ pub struct Process {
     pub changes: broadcast::Sender<RegistrationChange>,
     /// Changes of operations.
     pub operations: broadcast::Sender<Arc<godwit_proto::v1::Operation>>,
+    /// Set once the node gives its devices up: datagrams are dropped from then on.
+    pub draining: AtomicBool,
     /// A profile that asks for nothing, to compute a difference from.
     pub empty_profile: Arc<Profile>,
 }

@@ -12,7 +12,7 @@ use std::{
     collections::HashMap,
     net::{IpAddr, SocketAddr},
     rc::Rc,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
 };
 
 use godwit_coap::{Code, Event, Peer, Response};
@@ -67,6 +67,9 @@ impl Router {
         to: Option<IpAddr>,
         bytes: &[u8],
     ) {
+        if self.process.draining.load(Ordering::Relaxed) {
+            return self.metrics.datagrams_dropped[DropReason::Draining].increment(1);
+        }
         match self.connections.offer(socket, from, to, bytes) {
             Offer::Delivered => self.metrics.session_lookups[Lookup::Local].increment(1),
             Offer::Full => self.metrics.datagrams_dropped[DropReason::MailboxFull].increment(1),

@@ -4,8 +4,8 @@ use metrics::{Counter, Gauge, Histogram};
 
 use super::definition::Family;
 use super::labels::{
-    Activation, Actor, Arrow, DropReason, Duplicate, Lookup, Notification, OperationKind, OperationOutcome,
-    Passivation, RecordOutcome, RegistrationChange, RegistrationState, StoreCall,
+    Activation, Actor, Arrow, DropReason, Lookup, Notification, OperationKind, OperationOutcome, Passivation,
+    RecordOutcome, RegistrationChange, StoreCall,
 };
 use super::names;
 
@@ -38,11 +38,9 @@ pub struct Shard {
     /// See [`names::COAP_RETRANSMISSIONS`].
     pub coap_retransmissions: Counter,
     /// See [`names::COAP_DUPLICATES`].
-    pub coap_duplicates: Family<Duplicate, Counter>,
+    pub coap_duplicates: Counter,
     /// See [`names::COAP_TIMEOUTS`].
     pub coap_timeouts: Counter,
-    /// See [`names::REGISTRATIONS`].
-    pub registrations: Family<RegistrationState, Gauge>,
     /// See [`names::REGISTRATION_CHANGES`].
     pub registration_changes: Family<RegistrationChange, Counter>,
     /// See [`names::OBSERVATIONS`].
@@ -73,9 +71,8 @@ impl Shard {
             actors: Family::new(|actor| names::ACTORS.gauge(&[s, actor])),
             mailbox_drops: Family::new(|arrow| names::MAILBOX_DROPS.counter(&[s, arrow])),
             coap_retransmissions: names::COAP_RETRANSMISSIONS.counter(&[s]),
-            coap_duplicates: Family::new(|treatment| names::COAP_DUPLICATES.counter(&[s, treatment])),
+            coap_duplicates: names::COAP_DUPLICATES.counter(&[s]),
             coap_timeouts: names::COAP_TIMEOUTS.counter(&[s]),
-            registrations: Family::new(|state| names::REGISTRATIONS.gauge(&[s, state])),
             registration_changes: Family::new(|change| names::REGISTRATION_CHANGES.counter(&[s, change])),
             observations: names::OBSERVATIONS.gauge(&[s]),
             notifications: Family::new(|treatment| names::NOTIFICATIONS.counter(&[s, treatment])),
@@ -130,6 +127,10 @@ pub struct Store {
     pub seconds: Family<StoreCall, Histogram>,
     /// See [`names::STORE_ERRORS`].
     pub errors: Family<StoreCall, Counter>,
+    /// See [`names::DEVICES`].
+    pub devices: Gauge,
+    /// See [`names::REGISTRATIONS`].
+    pub registrations: Gauge,
 }
 
 impl Default for Store {
@@ -137,6 +138,8 @@ impl Default for Store {
         Self {
             seconds: Family::new(|call| names::STORE_CALL_SECONDS.histogram(&[call])),
             errors: Family::new(|call| names::STORE_ERRORS.counter(&[call])),
+            devices: names::DEVICES.gauge(&[]),
+            registrations: names::REGISTRATIONS.gauge(&[]),
         }
     }
 }

@@ -7,14 +7,16 @@ label! {
     DropReason {
         /// No CoAP message, and not worth a reset.
         Malformed = "malformed",
+        /// A CoAP message that belongs to nothing open, such as a late acknowledgement.
+        Ignored = "ignored",
         /// The receiving actor's mailbox was full.
         MailboxFull = "mailbox_full",
         /// The source spent its budget of packets without a registration.
         Admission = "admission",
-        /// The node is draining.
-        Draining = "draining",
         /// The socket did not take the reply.
         SendFailed = "send_failed",
+        /// The node is draining.
+        Draining = "draining",
     }
 }
 
@@ -23,8 +25,6 @@ label! {
     Lookup {
         /// On the shard that received it.
         Local = "local",
-        /// On another shard of this process.
-        OtherShard = "other_shard",
         /// In the store.
         Store = "store",
         /// Nowhere.
@@ -75,46 +75,20 @@ label! {
     Arrow {
         /// Datagrams to a connection actor.
         IngressConnection = "ingress_connection",
-        /// Datagrams to the shard that holds their session.
-        ShardShard = "shard_shard",
         /// Requests and notifications to an endpoint actor.
         ConnectionEndpoint = "connection_endpoint",
         /// Commands to an endpoint actor.
         AdminEndpoint = "admin_endpoint",
-        /// Changes to the watchers of registrations, operations or telemetry.
-        Watch = "watch",
-    }
-}
-
-label! {
-    /// How a repeated message was treated.
-    Duplicate {
-        /// The stored answer was sent again.
-        Replayed = "replayed",
-        /// It joined a request that is still under way.
-        Joined = "joined",
-    }
-}
-
-label! {
-    /// State of a registration.
-    RegistrationState {
-        /// Reachable at any time.
-        Awake = "awake",
-        /// In queue mode and out of its awake window.
-        Asleep = "asleep",
     }
 }
 
 label! {
     /// Change of a registration.
     RegistrationChange {
-        /// A new registration.
+        /// A new registration, also one that took an older one's place.
         Registered = "registered",
         /// An update.
         Updated = "updated",
-        /// A registration that took an older one's place.
-        Replaced = "replaced",
         /// De-registered by the device.
         Deregistered = "deregistered",
         /// Its lifetime and grace went by.

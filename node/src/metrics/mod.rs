@@ -69,17 +69,19 @@ impl Exporter {
     }
 }
 
+/// What `work` counts, rendered.
+#[cfg(test)]
+pub(crate) fn rendered(work: impl FnOnce()) -> String {
+    let recorder = builder().build_recorder();
+    let handle = recorder.handle();
+    metrics::with_local_recorder(&recorder, work);
+    handle.render()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use labels::{DropReason, OperationKind, OperationOutcome};
-
-    fn rendered(work: impl FnOnce()) -> String {
-        let recorder = builder().build_recorder();
-        let handle = recorder.handle();
-        metrics::with_local_recorder(&recorder, work);
-        handle.render()
-    }
 
     #[test]
     fn names_follow_the_conventions() {

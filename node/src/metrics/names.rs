@@ -30,13 +30,15 @@ definitions! {
 
     /// Confirmable messages sent again for want of an acknowledgement.
     COAP_RETRANSMISSIONS = Counter "godwit_coap_retransmissions_total" ["shard"];
-    /// Messages that devices sent again, by how they were treated.
-    COAP_DUPLICATES = Counter "godwit_coap_duplicates_total" ["shard", "treatment"];
-    /// Confirmable messages given up after their last retransmission.
+    /// Messages that devices sent again; each gets the answer of the first, never a second effect.
+    COAP_DUPLICATES = Counter "godwit_coap_duplicates_total" ["shard"];
+    /// Requests to devices given up, for want of an acknowledgement or of the response after it.
     COAP_TIMEOUTS = Counter "godwit_coap_timeouts_total" ["shard"];
 
-    /// Registered endpoints, by state.
-    REGISTRATIONS = Gauge "godwit_registrations" ["shard", "state"];
+    /// Devices that were provisioned.
+    DEVICES = Gauge "godwit_devices" [];
+    /// Registered endpoints, whether in memory or not.
+    REGISTRATIONS = Gauge "godwit_registrations" [];
     /// Changes of registrations, by kind.
     REGISTRATION_CHANGES = Counter "godwit_registration_changes_total" ["shard", "change"];
     /// Requests on the registration interface that were refused, by CoAP code.

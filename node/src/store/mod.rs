@@ -8,6 +8,7 @@
 //! page       lists, page by page
 //! error      what can go wrong, by fault
 //! embedded   the store of a single node, in a folder or in memory
+//! metered    times what any of them is asked
 //! ```
 //!
 //! There is one record per device, and one owner of it at a time. Who wants to own a device *claims* it and is
@@ -15,7 +16,7 @@
 //! somebody claimed after. Reads need no claim and may be stale by the time they are used.
 //!
 //! Whatever a future of this trait has answered survives the death of the process; the embedded store with
-//! `fsync = "always"` and a replicated one promise more. Requests for one device take effect in the order of the
+//! `store.fsync = "group"` and a replicated one promise more. Requests for one device take effect in the order of the
 //! calls, even before their futures are polled.
 
 #[cfg(test)]
@@ -24,6 +25,7 @@ pub mod document;
 pub mod embedded;
 pub mod error;
 mod header;
+pub mod metered;
 pub mod page;
 pub mod pointer;
 pub mod record;

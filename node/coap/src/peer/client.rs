@@ -234,33 +234,40 @@ impl Client {
         true
     }
 
-    pub(crate) fn handle_timeout(&mut self, cx: &mut Context<'_>) {
-        let mut at = 0;
+    /// Answers how many messages it sent again.
+    pub(crate) fn handle_timeout(&mut self, cx: &mut Context<'_>) -> u32 {
+        let (mut at, mut repeated) = (0, 0);
         while at < self.exchanges.len() {
             let before = self.exchanges.len();
             if self.exchanges[at].deadline().is_some_and(|deadline| deadline <= cx.now) {
-                self.expire(cx, at);
+                repeated += u32::from(self.expire(cx, at));
             }
             at += usize::from(self.exchanges.len() == before);
         }
         self.launch(cx);
+        repeated
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.exchanges.iter().filter_map(Exchange::deadline).min()
     }
 
-    fn expire(&mut self, cx: &mut Context<'_>, at: usize) {
+    /// Whether it sent the message again.
+    fn expire(&mut self, cx: &mut Context<'_>, at: usize) -> bool {
         let exchange = &mut self.exchanges[at];
         match &mut exchange.state {
             State::Queued { .. } => {}
             State::Starved { .. } => self.proceed(cx, at),
             State::Sent(retransmission) => match retransmission.expire(cx.now) {
-                Due::Repeat => push(&mut cx.out.transmits, exchange.datagram.clone()),
+                Due::Repeat => {
+                    push(&mut cx.out.transmits, exchange.datagram.clone());
+                    return true;
+                }
                 Due::GiveUp => self.fail(cx, at, FailReason::Timeout),
             },
             State::Acknowledged { .. } => self.fail(cx, at, FailReason::Timeout),
         }
+        false
     }
 
     /// Prepares the next message of an exchange and queues it behind those that wait already.

@@ -177,15 +177,17 @@ impl Peer {
         fate
     }
 
-    /// Does what is due at `now`. Calling it early or late does no harm.
-    pub fn handle_timeout(&mut self, now: Instant) {
+    /// Does what is due at `now`, and answers how many messages it sent again. Calling it early or late does no harm.
+    pub fn handle_timeout(&mut self, now: Instant) -> u32 {
+        let mut repeated = 0;
         self.acknowledge_due(now);
         self.dedup.sweep(now);
         if let Some(work) = &mut self.work {
             work.transfers.handle_timeout(now);
-            self.with_client(now, Client::handle_timeout);
+            repeated = self.with_client(now, Client::handle_timeout);
         }
         self.tidy();
+        repeated
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout); `None` if nothing is pending. May change with every call

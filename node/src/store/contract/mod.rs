@@ -67,6 +67,7 @@ macro_rules! suite {
                     a_deregistered_device_leaves_a_tombstone_for_247_seconds,
                     a_provisioned_device_outlives_its_tombstone,
                     a_claim_from_which_nothing_came_is_forgotten,
+                    many_tombstones_are_all_cleared_away,
                     a_removed_device_leaves_nothing_but_its_event,
                     a_removed_device_may_be_provisioned_again;
                 pointers:

@@ -192,3 +192,23 @@ pub(super) fn a_removed_device_may_be_provisioned_again(subject: &mut dyn Subjec
     assert!(matches!(refused, Err(StoreError::Refused(_))), "the owner before the removal: {refused:?}");
     assert!(claim(subject, "ep", &a).term > START);
 }
+
+pub(super) fn many_tombstones_are_all_cleared_away(subject: &mut dyn Subject) {
+    let a = owner("a");
+    let endpoints: Vec<String> = (0..700).map(|n| format!("ep{n}")).collect();
+    let store = subject.store();
+    let claims: Vec<_> = endpoints
+        .iter()
+        .map(|endpoint| store.claim(device(endpoint), &a, Claim { create: true, seen: None }))
+        .collect();
+    for claim in claims {
+        wait(claim).unwrap();
+    }
+    subject.advance(APPLIED_FOR_MS);
+    for _ in 0..3 {
+        subject.advance(1_000);
+    }
+    let left =
+        endpoints.iter().filter(|endpoint| wait(subject.store().load(device(endpoint))).unwrap().is_some());
+    assert_eq!(left.count(), 0);
+}

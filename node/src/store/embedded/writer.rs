@@ -80,8 +80,16 @@ impl Writer {
             counts: Mutex::new(counts),
             due_floor: DueFloor::default(),
         });
-        let state =
-            State { shared: Arc::clone(&shared), engine, clock, sync, counts, swept_at: 0, sweep_floor: 0 };
+        let state = State {
+            shared: Arc::clone(&shared),
+            engine,
+            clock,
+            sync,
+            counts,
+            swept_at: 0,
+            sweep_floor: 0,
+            behind: false,
+        };
         let thread = thread::Builder::new().name("store".into()).spawn(move || state.run());
         let thread = thread.map_err(|error| StoreError::Unavailable(error.to_string()))?;
         Ok(Self { shared, thread: Some(thread) })
@@ -149,12 +157,12 @@ impl Shared {
         self.wake.notify_one();
     }
 
-    /// Takes all that waits; `None` once closed and empty. Waits at most [`SWEEP_EVERY`].
-    fn take(&self) -> Option<Vec<Job>> {
+    /// Takes all that waits; `None` once closed and empty. Waits at most `patience` for something.
+    fn take(&self, patience: Duration) -> Option<Vec<Job>> {
         let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
         if inbox.jobs.is_empty() && !inbox.closed {
             inbox.sleeping = true;
-            (inbox, _) = self.wake.wait_timeout(inbox, SWEEP_EVERY).unwrap_or_else(PoisonError::into_inner);
+            (inbox, _) = self.wake.wait_timeout(inbox, patience).unwrap_or_else(PoisonError::into_inner);
             inbox.sleeping = false;
         }
         if inbox.jobs.is_empty() && inbox.closed { None } else { Some(std::mem::take(&mut inbox.jobs)) }
@@ -170,13 +178,17 @@ struct State {
     swept_at: u64,
     /// No tombstone is due before.
     sweep_floor: u64,
+    /// More tombstones are due than one batch clears away.
+    behind: bool,
 }
 
 impl State {
     fn run(mut self) {
         // Whatever ends this thread, nobody shall wait for it.
         let _closed = CloseOnDrop(Arc::clone(&self.shared));
-        while let Some(jobs) = self.shared.take() {
+        loop {
+            let patience = if self.behind { Duration::ZERO } else { SWEEP_EVERY };
+            let Some(jobs) = self.shared.take(patience) else { return };
             let mut jobs = jobs.into_iter();
             loop {
                 let batch: Vec<Job> = jobs.by_ref().take(BATCH).collect();
@@ -229,25 +241,30 @@ impl State {
         Ok(())
     }
 
-    /// Clears away what is over, about once per second.
+    /// Clears away what is over, about once per second, or with every batch while it is behind.
     fn sweep(&mut self, txn: &mut Txn<'_>) {
-        if txn.now.abs_diff(self.swept_at) < SWEEP_EVERY.as_millis() as u64 {
+        if !self.behind && txn.now.abs_diff(self.swept_at) < SWEEP_EVERY.as_millis() as u64 {
             return;
         }
         self.swept_at = txn.now;
-        let result = device::due(&*self.engine, DueList::Sweep, self.sweep_floor, txn.now, None, SWEEP);
-        let swept = result.and_then(|due| {
-            for entry in &due {
-                device::sweep(txn, entry.device)?;
-                txn.close(true);
+        let due = match device::due(&*self.engine, DueList::Sweep, self.sweep_floor, txn.now, None, SWEEP) {
+            Ok(due) => due,
+            Err(error) => return tracing::error!(%error, "the state store can't be searched for tombstones"),
+        };
+        let mut cleared = 0;
+        for entry in &due {
+            let swept = device::sweep(txn, entry.device);
+            txn.close(swept.is_ok());
+            match swept {
+                Ok(()) => cleared += 1,
+                Err(error) => {
+                    tracing::error!(%error, device = %entry.device, "a tombstone can't be cleared away");
+                }
             }
-            self.sweep_floor = if due.len() < SWEEP { txn.now.saturating_add(1) } else { self.sweep_floor };
-            Ok(())
-        });
-        if let Err(error) = swept {
-            txn.close(false);
-            tracing::error!(%error, "tombstones in the state store can't be cleared away");
         }
+        self.behind = due.len() == SWEEP && cleared > 0;
+        self.sweep_floor =
+            due.last().filter(|_| self.behind).map_or(txn.now.saturating_add(1), |last| last.at);
     }
 }
 

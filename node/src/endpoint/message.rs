@@ -1,0 +1,141 @@
+//! What goes into an endpoint's core and what comes out.
+
+use std::{sync::Arc, time::Instant};
+
+use godwit_proto::v1;
+
+use super::{
+    access::Access,
+    downlink::Flight,
+    handle::{NewOperation, RegistrationChangeKind, SubmitError},
+    link::{Call, Downlink, Link, Uplink},
+    registered::Registered,
+    registration::NewRegistration,
+};
+use crate::{
+    identity::RegistrationId,
+    profile::Profile,
+    shard::ActorKey,
+    store::{Change, StoreError},
+    telemetry::{Event, Record, SinkError},
+};
+
+/// What an endpoint is told.
+#[derive(Debug)]
+pub(super) enum Input {
+    /// The device has said something.
+    Uplink(Link, Uplink),
+    /// A connection is gone.
+    Unlinked(ActorKey),
+    /// A write has ended.
+    Persisted(u32, Result<(), StoreError>),
+    /// Records are durable, or were not taken.
+    Published(u32, Result<(), SinkError>),
+    /// A caller's command.
+    Submit(Box<NewOperation>),
+    /// A caller takes a command back.
+    Cancel(String),
+    /// What was provisioned for the device has changed; `None`: it was removed.
+    Access(Option<Access>, Option<Arc<Profile>>),
+    /// The device's profile has changed.
+    Profile(Arc<Profile>),
+    /// Object models have changed.
+    Models,
+    /// The armed deadline has passed, or something on record is due.
+    Deadline,
+    /// Give the device up with exact state.
+    Release(StopReason),
+}
+
+/// What an endpoint wants done.
+#[derive(Debug)]
+pub(super) enum Effect {
+    /// Write to the device's record; ends in [`Input::Persisted`].
+    Persist(u32, Vec<Change>),
+    /// Give records to the sink; ends in [`Input::Published`].
+    Publish(u32, Vec<Record>),
+    /// Give records to the sink; nothing waits for them.
+    Announce(Vec<Record>),
+    /// Take an event out of the outbox.
+    RemoveEvent(String),
+    /// Tell the connection.
+    Downlink(Link, Downlink),
+    /// An operation was taken, with its record, or not.
+    Submitted(String, Result<Box<v1::Operation>, SubmitError>),
+    /// An operation can't be cancelled. One that can ends in [`Effect::Ended`].
+    NotCancelled(String, SubmitError),
+    /// An operation has ended, and its record says so.
+    Ended(Box<v1::Operation>),
+    /// An operation's record has changed.
+    OperationChanged(Box<v1::Operation>),
+    /// The registration has changed.
+    Changed(RegistrationChangeKind),
+    /// A request for a registration that this device does not have.
+    Foreign(Link, Call, RegistrationId),
+    /// The actor ends.
+    Stop(StopReason),
+}
+
+/// Why an endpoint's actor ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopReason {
+    /// Another owner claimed the device, or it was removed from the store.
+    Superseded,
+    /// The device has no registration any more.
+    Ended,
+    /// Idle for long.
+    Idle,
+    /// The shard has more live endpoints than it may.
+    Bound,
+    /// Another shard takes the device over.
+    Moved,
+    /// The node drains.
+    Drain,
+}
+
+/// What happens once a write or a publication has succeeded.
+#[derive(Debug)]
+pub(super) enum Then {
+    /// Install and answer a registration.
+    Register(Box<NewRegistration>),
+    /// Install and answer an update.
+    Update { link: Link, call: Call, registered: Box<Registered>, event: Option<Event>, objects: bool },
+    /// Answer a de-register and stop.
+    Deregister { link: Link, call: Call },
+    /// The registration has expired: publish the event, whose id in the outbox is given.
+    Expire(Box<Record>, String),
+    /// The event of an expiry is durable.
+    Expired(String),
+    /// Tell the caller that the operation waits in its queue.
+    Submitted(String),
+    /// Send a command whose attempt is on record now; `accepted`: and tell the caller that it was taken.
+    Send { flight: Box<Flight>, accepted: Option<String> },
+    /// Tell the caller how the operation ended.
+    Ended(Box<v1::Operation>),
+    /// The record is exact and passive: stop.
+    Stop(StopReason),
+    /// Acknowledge a notification.
+    Acknowledge { link: Link, message_id: u16, since: Instant },
+    /// Answer a Send.
+    SendDone { link: Link, call: Call, since: Instant },
+    /// Nothing depends on it.
+    Nothing,
+}
+
+impl Then {
+    /// Whether the device waits for an answer, before which nothing else is sent to it.
+    pub(super) fn answers(&self) -> bool {
+        matches!(self, Then::Register(_) | Then::Update { .. } | Then::Deregister { .. })
+    }
+
+    /// The request that would be left open if this never happened.
+    pub(super) fn call(&self) -> Option<(Link, Call)> {
+        match self {
+            Then::Register(new) => Some(new.call()),
+            Then::Update { link, call, .. }
+            | Then::Deregister { link, call }
+            | Then::SendDone { link, call, .. } => Some((*link, *call)),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,711 @@
+//! The core by itself: stepped time, writes and publications that end when the test says so.
+
+use std::{cell::OnceCell, rc::Rc, sync::Arc, time::Duration};
+
+use godwit_coap::{Code, FailReason, Request, Response, Token};
+use godwit_lwm2m::registration::{Policy, Registration};
+use godwit_proto::v1::{Command, command, operation::State};
+use tokio::sync::broadcast;
+
+use super::{
+    access::Access,
+    core::Core,
+    directory::Directory,
+    handle::{NewOperation, SubmitError},
+    link::{Call, Downlink, Link, Notification, Uplink},
+    message::{Effect, Input, StopReason},
+    model_sets::SharedSets,
+    services::{Inboxes, Process, Shared},
+};
+use crate::{
+    clock::{self, Reading},
+    config::Config,
+    identity::{DeviceId, Owner, RegistrationId},
+    metrics,
+    models::Models,
+    profile::{Profile, ProfileRegistry, ProfileSource, builtin},
+    shard::{ActorKey, outbox::SocketId, timers::Timers},
+    store::{
+        Change, Claimed, DeviceRecord, Refused, StoreError,
+        embedded::{Embedded, Options},
+    },
+    telemetry::{Outlet, Publish, Record, Sink, SinkError, Site, Ticket},
+};
+
+const NAME: &str = "urn:test:1";
+
+struct NoProfiles;
+
+impl ProfileSource for NoProfiles {
+    fn load(&self, _: &str) -> super::handle::BoxFuture<Result<Option<godwit_proto::v1::Profile>, String>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+}
+
+/// Never asked: the tests take publications from the core's effects.
+struct NoSink;
+
+impl Sink for NoSink {
+    fn publish(&self, _: &[Record], _: Ticket) -> Publish {
+        Publish::Durable
+    }
+
+    fn is_durable(&self) -> bool {
+        false
+    }
+
+    fn flush(&self, _: Duration) -> bool {
+        true
+    }
+}
+
+/// One core, its clock, and its effects that have not ended.
+struct Bench {
+    core: Core,
+    now: Reading,
+    calls: u16,
+    writes: Vec<(u32, Vec<Change>)>,
+    publications: Vec<(u32, Vec<Record>)>,
+    announced: Vec<Record>,
+    downlinks: Vec<Downlink>,
+    others: Vec<Effect>,
+}
+
+fn services() -> Rc<Shared> {
+    let store = Arc::new(Embedded::in_memory(Options::default()).unwrap());
+    let process = Process {
+        config: Arc::new(Config::default()),
+        policy: Policy::default(),
+        owner: Owner { node: "n".into(), boot: 1 },
+        site: Arc::new(Site::new("c", "n")),
+        profiles: Arc::new(ProfileRegistry::new(NoProfiles)),
+        models: SharedSets::new(Arc::new(Models::new())),
+        outlet: Outlet::new(Arc::new(NoSink)),
+        directory: Arc::new(Directory::default()),
+        inboxes: Arc::new(Inboxes::new(1)),
+        changes: broadcast::channel(16).0,
+        operations: broadcast::channel(16).0,
+        draining: false.into(),
+        empty_profile: builtin("default").unwrap(),
+        store,
+    };
+    Rc::new(Shared {
+        process: Arc::new(process),
+        shard: 0,
+        timers: Rc::new(Timers::new(clock::now())),
+        metrics: Rc::new(metrics::Shard::new(0)),
+        links: OnceCell::new(),
+    })
+}
+
+fn profile(name: &str) -> Arc<Profile> {
+    builtin(name).unwrap()
+}
+
+fn link(port: u16) -> Link {
+    Link {
+        connection: ActorKey { index: port.into(), generation: 0 },
+        socket: SocketId(0),
+        remote: ([127, 0, 0, 1], port).into(),
+        local: None,
+    }
+}
+
+fn registration(query: &str) -> Box<Registration> {
+    let mut request = Request::post("rd").content(40, "</1/0>,</3/0>,</3303/0>");
+    request.uri_query = format!("ep={NAME}&{query}").split('&').map(str::to_owned).collect();
+    Box::new(Registration::parse(&request, &Policy::default()).unwrap())
+}
+
+impl Bench {
+    fn claimed(profile_name: &str, record: DeviceRecord) -> Self {
+        let now = clock::read();
+        let access = Access { profile: profile_name.into(), disabled: false, no_sec: true };
+        let claimed = Claimed { term: 7, claims: 1, exact: true, record };
+        let core = Core::new(
+            services(),
+            now,
+            DeviceId::of(NAME),
+            NAME.into(),
+            access,
+            profile(profile_name),
+            claimed,
+        );
+        Self {
+            core,
+            now,
+            calls: 0,
+            writes: Vec::new(),
+            publications: Vec::new(),
+            announced: Vec::new(),
+            downlinks: Vec::new(),
+            others: Vec::new(),
+        }
+    }
+
+    /// Registered and settled, nothing left to send.
+    fn registered(profile_name: &str, query: &str) -> Self {
+        let mut bench = Self::claimed(profile_name, DeviceRecord::default());
+        bench.register(query);
+        bench.write_all();
+        bench.forget_all();
+        bench
+    }
+
+    fn apply(&mut self, input: Input) {
+        self.core.apply(self.now, input);
+        while let Some(effect) = self.core.poll_effect() {
+            match effect {
+                Effect::Persist(id, changes) => self.writes.push((id, changes)),
+                Effect::Publish(id, records) => self.publications.push((id, records)),
+                Effect::Announce(records) => self.announced.extend(records),
+                Effect::Downlink(_, downlink) => self.downlinks.push(downlink),
+                other => self.others.push(other),
+            }
+        }
+    }
+
+    fn say(&mut self, uplink: Uplink) {
+        self.apply(Input::Uplink(link(1000), uplink));
+    }
+
+    fn call(&mut self) -> Call {
+        self.calls += 1;
+        let id = godwit_coap::RequestId::from_raw(self.calls.into());
+        Call { id, message_id: self.calls, token: u64::from(self.calls).into() }
+    }
+
+    fn register(&mut self, query: &str) {
+        let call = self.call();
+        self.say(Uplink::Register { call, registration: registration(query) });
+    }
+
+    fn write_all(&mut self) -> Vec<Change> {
+        let mut written = Vec::new();
+        while !self.writes.is_empty() {
+            let (id, changes) = self.writes.remove(0);
+            written.extend(changes);
+            self.apply(Input::Persisted(id, Ok(())));
+        }
+        written
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now = Reading { now: self.now.now + time, unix_ms: self.now.unix_ms + time.as_millis() as u64 };
+        if self.core.poll_timeout(self.now).is_some_and(|due| due <= self.now.now) {
+            self.apply(Input::Deadline);
+        }
+    }
+
+    fn forget_all(&mut self) {
+        self.announced.clear();
+        self.downlinks.clear();
+        self.others.clear();
+    }
+
+    fn replies(&self) -> Vec<Code> {
+        let code = |downlink: &Downlink| match downlink {
+            Downlink::Reply { response, .. } => Some(response.code),
+            _ => None,
+        };
+        self.downlinks.iter().filter_map(code).collect()
+    }
+
+    /// Requests sent to the device: token and method with path.
+    fn requests(&self) -> Vec<(Token, String)> {
+        let request = |downlink: &Downlink| match downlink {
+            Downlink::Request { token, request, .. } => {
+                Some((*token, format!("{:?} /{}", request.method, request.uri_path.join("/"))))
+            }
+            _ => None,
+        };
+        self.downlinks.iter().filter_map(request).collect()
+    }
+
+    fn events(&self) -> Vec<&'static str> {
+        self.announced.iter().map(|record| record.id.label).collect()
+    }
+
+    fn registration_id(&self) -> RegistrationId {
+        self.core.registered.as_ref().unwrap().id
+    }
+
+    fn submit(&mut self, id: &str, kind: command::Kind, queue: bool) {
+        self.apply(Input::Submit(Box::new(NewOperation {
+            id: id.to_owned(),
+            command: Command { kind: Some(kind) },
+            ttl: Duration::from_secs(3600),
+            queue,
+            at_least_once: false,
+        })));
+    }
+
+    fn respond(&mut self, response: Response) {
+        let token = self.requests().last().expect("a request is open").0;
+        self.say(Uplink::Response { token, response: Box::new(response) });
+    }
+
+    fn fail(&mut self, reason: FailReason) {
+        let token = self.requests().last().expect("a request is open").0;
+        self.say(Uplink::Failed { token, reason });
+    }
+
+    fn notify(&mut self, token: Token, message_id: u16, sequence: u32, value: &str) {
+        self.say(Uplink::Notification(Box::new(Notification {
+            token,
+            message_id,
+            confirmable: true,
+            observe: Some(sequence),
+            response: Response::new(Code::CONTENT).content(0, value).observe(sequence),
+            more: false,
+        })));
+    }
+
+    fn ended(&self) -> Vec<(State, String)> {
+        let end = |effect: &Effect| match effect {
+            Effect::Ended(operation) => Some((operation.state(), operation.detail.clone())),
+            _ => None,
+        };
+        self.others.iter().filter_map(end).collect()
+    }
+
+    fn stopped(&self) -> Option<StopReason> {
+        self.others.iter().find_map(|effect| match effect {
+            Effect::Stop(reason) => Some(*reason),
+            _ => None,
+        })
+    }
+}
+
+fn read(path: &str) -> command::Kind {
+    command::Kind::Read(command::Read { path: path.to_owned(), format: None })
+}
+
+fn execute(path: &str) -> command::Kind {
+    command::Kind::Execute(command::Execute { path: path.to_owned(), arguments: String::new() })
+}
+
+#[test]
+fn a_register_is_answered_only_after_its_write() {
+    let mut bench = Bench::claimed("default", DeviceRecord::default());
+    bench.register("lt=60&lwm2m=1.1");
+    assert_eq!(bench.replies(), []);
+    assert!(bench.core.registered.is_none());
+    let written = bench.write_all();
+    assert!(written.iter().any(|change| matches!(change, Change::Applied(_))));
+    assert_eq!(bench.replies(), [Code::CREATED]);
+    assert_eq!(bench.events(), ["registered"]);
+}
+
+#[test]
+fn a_register_whose_write_fails_is_not_answered_and_changes_nothing() {
+    let mut bench = Bench::claimed("default", DeviceRecord::default());
+    bench.register("lt=60");
+    let (id, _) = bench.writes.remove(0);
+    bench.apply(Input::Persisted(id, Err(StoreError::Unavailable("gone".into()))));
+    assert!(matches!(bench.downlinks[..], [Downlink::Forget { .. }]));
+    assert!(bench.core.registered.is_none());
+    assert_eq!(bench.stopped(), None);
+}
+
+#[test]
+fn a_refused_write_stops_the_endpoint_without_an_answer() {
+    let mut bench = Bench::claimed("default", DeviceRecord::default());
+    bench.register("lt=60");
+    let (id, _) = bench.writes.remove(0);
+    let refused = Refused { term: 9, owner: Owner { node: "other".into(), boot: 2 } };
+    bench.apply(Input::Persisted(id, Err(refused.into())));
+    assert_eq!(bench.replies(), []);
+    assert_eq!(bench.stopped(), Some(StopReason::Superseded));
+}
+
+#[test]
+fn a_repeated_register_gets_the_stored_answer_from_a_later_owner() {
+    let mut bench = Bench::claimed("default", DeviceRecord::default());
+    bench.register("lt=60");
+    let mut record = DeviceRecord::default();
+    for change in bench.write_all() {
+        match change {
+            Change::Registration(registration) => record.registration = Some(*registration),
+            Change::Applied(applied) => record.applied = Some(applied),
+            _ => {}
+        }
+    }
+    let id = bench.registration_id();
+    let mut later = Bench::claimed("default", record);
+    later.register("lt=60");
+    assert_eq!(later.writes.len(), 0, "nothing is written again");
+    let Some(Downlink::Reply { response, .. }) =
+        later.downlinks.iter().find(|downlink| matches!(downlink, Downlink::Reply { .. }))
+    else {
+        panic!("not answered")
+    };
+    assert_eq!(response.location_path, ["rd", id.as_str()]);
+}
+
+#[test]
+fn an_update_that_the_stored_deadline_covers_is_answered_at_once() {
+    let mut bench = Bench::registered("default", "lt=1000");
+    let registration = bench.registration_id();
+    let update = |bench: &mut Bench, request: Request| {
+        let call = bench.call();
+        bench.say(Uplink::Update { call, registration, request: Box::new(request) });
+    };
+    bench.pass(Duration::from_secs(200));
+    update(&mut bench, Request::post("rd"));
+    assert_eq!((bench.replies(), bench.writes.len()), (vec![Code::CHANGED], 0));
+    // A quarter of the lifetime is over: from here on each first update is written.
+    bench.pass(Duration::from_secs(100));
+    update(&mut bench, Request::post("rd"));
+    assert_eq!(bench.replies().len(), 1);
+    assert!(matches!(bench.writes[0].1[..], [Change::Deadline(Some(_))]));
+    bench.write_all();
+    assert_eq!(bench.replies().len(), 2);
+    // A change is always written first.
+    update(&mut bench, Request::post("rd").query("lt=2000"));
+    assert_eq!(bench.replies().len(), 2);
+    bench.write_all();
+    assert_eq!(bench.replies().len(), 3);
+    assert_eq!(bench.core.registered.as_ref().unwrap().client.lifetime, 2000);
+}
+
+#[test]
+fn an_update_of_another_registration_is_not_this_devices() {
+    let mut bench = Bench::registered("default", "lt=60");
+    let call = bench.call();
+    let registration = RegistrationId::parse("aaaaaaaaaaaa").unwrap();
+    bench.say(Uplink::Update { call, registration, request: Box::new(Request::post("rd")) });
+    assert!(matches!(bench.others[..], [Effect::Foreign(..)]));
+}
+
+#[test]
+fn a_lifetime_that_is_over_ends_the_registration_with_one_event() {
+    let mut bench = Bench::registered("default", "lt=60");
+    bench.pass(Duration::from_secs(60));
+    assert_eq!(bench.writes.len(), 0, "the grace is not over");
+    bench.pass(Duration::from_secs(30));
+    assert_eq!(bench.publications.len(), 0, "the event is published after its write");
+    bench.write_all();
+    let (id, records) = bench.publications.remove(0);
+    assert_eq!(records[0].id.label, "expired");
+    assert_eq!(bench.stopped(), None);
+    bench.apply(Input::Published(id, Ok(())));
+    assert!(bench.others.iter().any(|effect| matches!(effect, Effect::RemoveEvent(_))));
+    bench.write_all();
+    assert_eq!(bench.stopped(), Some(StopReason::Ended));
+}
+
+#[test]
+fn a_de_register_is_answered_after_its_write_and_ends_the_endpoint() {
+    let mut bench = Bench::registered("default", "lt=60");
+    let (call, registration) = (bench.call(), bench.registration_id());
+    bench.say(Uplink::Deregister { call, registration });
+    assert_eq!(bench.replies(), []);
+    bench.write_all();
+    assert_eq!(bench.replies(), [Code::DELETED]);
+    assert_eq!(bench.stopped(), Some(StopReason::Ended));
+}
+
+#[test]
+fn start_actions_follow_the_answer_one_by_one() {
+    let mut bench = Bench::claimed("demo", DeviceRecord::default());
+    bench.register("lt=60&lwm2m=1.1");
+    let written = bench.write_all();
+    let pending = written.iter().filter(|change| matches!(change, Change::Observation(_))).count();
+    assert_eq!(pending, 2, "observations are on record before they are requested");
+    assert_eq!(bench.replies(), [Code::CREATED]);
+    assert_eq!(bench.requests().len(), 1, "NSTART");
+    assert_eq!(bench.requests()[0].1, "Get /3/0/9");
+    bench.respond(Response::new(Code::CONTENT).content(0, "95").observe(1));
+    bench.write_all();
+    assert_eq!(bench.requests()[1].1, "Get /3303/0/5700");
+    assert!(bench.events().contains(&"telemetry"));
+    // A refusal stops nothing.
+    bench.respond(Response::new(Code::NOT_FOUND));
+    bench.write_all();
+    assert!(bench.events().contains(&"action_failed"));
+    assert_eq!(bench.core.observations.len(), 1);
+}
+
+#[test]
+fn a_refused_format_is_followed_by_the_next_one() {
+    let mut bench = Bench::claimed("demo", DeviceRecord::default());
+    bench.register("lt=60&lwm2m=1.1");
+    bench.write_all();
+    bench.respond(Response::new(Code::NOT_ACCEPTABLE));
+    let accept = |downlink: &Downlink| match downlink {
+        Downlink::Request { request, .. } => request.accept,
+        _ => None,
+    };
+    let asked: Vec<_> = bench.downlinks.iter().filter_map(accept).collect();
+    assert_eq!(asked.len(), 2);
+    assert_ne!(asked[0], asked[1]);
+}
+
+/// A device with one observation that is made, and its token.
+fn observed() -> (Bench, Token) {
+    let mut bench = Bench::claimed("demo", DeviceRecord::default());
+    bench.register("lt=60&lwm2m=1.1");
+    bench.write_all();
+    let token = bench.requests()[0].0;
+    bench.respond(Response::new(Code::CONTENT).content(0, "95").observe(1));
+    bench.write_all();
+    bench.respond(Response::new(Code::NOT_FOUND));
+    bench.write_all();
+    bench.forget_all();
+    (bench, token)
+}
+
+#[test]
+fn a_notification_is_acknowledged_once_it_is_durable() {
+    let (mut bench, token) = observed();
+    bench.notify(token, 77, 2, "94");
+    assert!(bench.downlinks.is_empty());
+    let (id, records) = bench.publications.remove(0);
+    assert_eq!(records.len(), 1);
+    bench.apply(Input::Published(id, Ok(())));
+    assert!(matches!(bench.downlinks[..], [Downlink::Acknowledge { message_id: 77 }]));
+}
+
+#[test]
+fn a_notification_that_the_sink_does_not_take_is_left_without_acknowledgement() {
+    let (mut bench, token) = observed();
+    bench.notify(token, 77, 2, "94");
+    let (id, _) = bench.publications.remove(0);
+    bench.apply(Input::Published(id, Err(SinkError::QueueFull { queued: 2, limit: 1 })));
+    assert!(matches!(bench.downlinks[..], [Downlink::ForgetNotification { message_id: 77 }]));
+}
+
+#[test]
+fn an_overtaken_notification_is_published_as_stale() {
+    let (mut bench, token) = observed();
+    bench.notify(token, 1, 5, "90");
+    bench.notify(token, 2, 4, "91");
+    let stale: Vec<_> = bench.publications.iter().map(|(_, records)| records[0].stale).collect();
+    assert_eq!(stale, [false, true]);
+}
+
+#[test]
+fn a_notification_of_no_observation_is_reset() {
+    let (mut bench, _) = observed();
+    bench.notify(Token::from(12345), 5, 1, "1");
+    assert!(matches!(bench.downlinks[..], [Downlink::Reset { message_id: 5 }]));
+}
+
+#[test]
+fn a_notification_without_observe_ends_the_observation() {
+    let (mut bench, token) = observed();
+    bench.say(Uplink::Notification(Box::new(Notification {
+        token,
+        message_id: 9,
+        confirmable: true,
+        observe: None,
+        response: Response::new(Code::NOT_FOUND),
+        more: false,
+    })));
+    let written = bench.write_all();
+    assert!(written.iter().any(|change| matches!(change, Change::RemoveObservation(_))));
+    assert_eq!(bench.core.observations.len(), 0);
+    assert!(matches!(bench.downlinks[..], [Downlink::Acknowledge { message_id: 9 }]));
+}
+
+#[test]
+fn a_command_is_on_record_before_it_is_sent_and_its_end_before_the_caller_hears() {
+    let mut bench = Bench::registered("default", "lt=60&lwm2m=1.1");
+    bench.submit("a", read("/3/0/0"), false);
+    assert_eq!(bench.requests().len(), 0);
+    let written = bench.write_all();
+    let Change::Operation(stored) = &written[0] else { panic!("{written:?}") };
+    assert_eq!(stored.operation.as_ref().unwrap().state(), State::Sent);
+    assert!(!stored.token.is_empty());
+    assert_eq!(bench.requests()[0].1, "Get /3/0/0");
+    bench.respond(Response::new(Code::CONTENT).content(0, "Godwit"));
+    assert_eq!(bench.ended(), []);
+    bench.write_all();
+    assert_eq!(bench.ended(), [(State::Succeeded, String::new())]);
+}
+
+#[test]
+fn commands_go_out_in_order_one_at_a_time() {
+    let mut bench = Bench::registered("default", "lt=60&lwm2m=1.1");
+    for (id, path) in [("a", "/3/0/0"), ("b", "/3/0/1"), ("c", "/3/0/2")] {
+        bench.submit(id, read(path), true);
+    }
+    bench.write_all();
+    for expected in ["Get /3/0/0", "Get /3/0/1", "Get /3/0/2"] {
+        assert_eq!(bench.requests().last().unwrap().1, expected);
+        bench.respond(Response::new(Code::CONTENT).content(0, "x"));
+        bench.write_all();
+    }
+    assert_eq!(bench.requests().len(), 3);
+}
+
+#[test]
+fn a_queued_command_waits_for_a_device_that_does_not_answer() {
+    let mut bench = Bench::registered("default", "lt=600&lwm2m=1.1");
+    bench.submit("a", read("/3/0/0"), true);
+    bench.write_all();
+    bench.fail(FailReason::Timeout);
+    bench.write_all();
+    assert_eq!(bench.ended(), []);
+    assert_eq!(bench.requests().len(), 1, "not again before it is heard");
+    let (call, registration) = (bench.call(), bench.registration_id());
+    bench.say(Uplink::Update { call, registration, request: Box::new(Request::post("rd")) });
+    bench.write_all();
+    assert_eq!(bench.requests().len(), 2);
+}
+
+#[test]
+fn an_execute_without_an_answer_is_not_repeated() {
+    let mut bench = Bench::registered("default", "lt=600&lwm2m=1.1");
+    bench.submit("a", execute("/3/0/4"), true);
+    bench.write_all();
+    bench.fail(FailReason::Timeout);
+    bench.write_all();
+    assert_eq!(bench.ended()[0].0, State::Aborted);
+}
+
+#[test]
+fn a_caller_who_waits_hears_of_a_timeout() {
+    let mut bench = Bench::registered("default", "lt=600&lwm2m=1.1");
+    bench.submit("a", read("/3/0/0"), false);
+    bench.write_all();
+    bench.fail(FailReason::Timeout);
+    bench.write_all();
+    assert_eq!(bench.ended(), [(State::Failed, "the device did not answer in time".to_owned())]);
+}
+
+#[test]
+fn a_sleeping_device_gets_its_commands_at_its_next_uplink() {
+    let mut bench = Bench::registered("default", "lt=6000&lwm2m=1.1&Q");
+    bench.pass(Duration::from_secs(93));
+    assert_eq!(bench.events(), ["asleep"]);
+    bench.submit("a", read("/3/0/0"), true);
+    bench.write_all();
+    assert_eq!(bench.requests().len(), 0);
+    bench.submit("b", read("/3/0/0"), false);
+    assert!(matches!(bench.others.last(), Some(Effect::Submitted(_, Err(SubmitError::Asleep)))));
+    let (call, registration) = (bench.call(), bench.registration_id());
+    bench.say(Uplink::Update { call, registration, request: Box::new(Request::post("rd")) });
+    bench.write_all();
+    assert_eq!(bench.events(), ["asleep", "awake"]);
+    assert_eq!(bench.requests().len(), 1);
+}
+
+#[test]
+fn a_queued_command_expires_with_its_ttl() {
+    let mut bench = Bench::registered("default", "lt=86400&lwm2m=1.1&Q");
+    bench.pass(Duration::from_secs(100));
+    bench.submit("a", read("/3/0/0"), true);
+    bench.write_all();
+    // The endpoint is passivated meanwhile or not: either way the deadline is the operation's.
+    bench.core.active = bench.now.now + Duration::from_secs(7200);
+    bench.pass(Duration::from_secs(3600));
+    bench.write_all();
+    assert_eq!(bench.ended()[0].0, State::Expired);
+}
+
+#[test]
+fn more_commands_than_the_limit_are_refused() {
+    let mut bench = Bench::registered("default", "lt=86400&lwm2m=1.1&Q");
+    bench.pass(Duration::from_secs(100));
+    for n in 0..65 {
+        bench.submit(&n.to_string(), read("/3/0/0"), true);
+        bench.write_all();
+    }
+    let refused = bench.others.last();
+    assert!(matches!(
+        refused,
+        Some(Effect::Submitted(_, Err(SubmitError::QueueFull { queued: 64, limit: 64 })))
+    ));
+}
+
+#[test]
+fn a_command_that_no_device_can_do_is_refused_at_once() {
+    let mut bench = Bench::registered("default", "lt=60&lwm2m=1.1");
+    bench.submit("a", read("/3/0/4"), true);
+    let Some(Effect::Submitted(_, Err(SubmitError::InvalidCommand(text)))) = bench.others.last() else {
+        panic!("{:?}", bench.others)
+    };
+    assert!(text.contains("/3/0/4"), "{text}");
+    assert_eq!(bench.writes.len(), 0);
+}
+
+#[test]
+fn a_command_in_flight_at_a_crash_is_repeated_byte_for_byte() {
+    let mut bench = Bench::registered("default", "lt=600&lwm2m=1.1");
+    let registration = bench.core.registered.as_ref().unwrap().to_stored(NAME);
+    bench.submit("a", execute("/3/0/4"), true);
+    let written = bench.write_all();
+    let Some(Downlink::Request { token, message_id, request }) = bench.downlinks.last() else { panic!() };
+    let Change::Operation(stored) = &written[0] else { panic!() };
+    let mut record = DeviceRecord {
+        registration: Some(registration),
+        operations: vec![(**stored).clone()],
+        ..DeviceRecord::default()
+    };
+    record.header.deadline = Some(bench.now.unix_ms + 600_000);
+    let mut later = Bench::claimed("default", record.clone());
+    let (call, id) = (later.call(), later.registration_id());
+    later.say(Uplink::Update { call, registration: id, request: Box::new(Request::post("rd")) });
+    later.write_all();
+    let again = later.downlinks.iter().find_map(|downlink| match downlink {
+        Downlink::Request { token, message_id, request } => Some((token, message_id, request)),
+        _ => None,
+    });
+    assert_eq!(again, Some((token, message_id, request)));
+    // Too late for the device's de-duplication: its outcome is unknown.
+    record.operations[0].first_sent -= 46_000;
+    let mut late = Bench::claimed("default", record);
+    late.apply(Input::Deadline);
+    late.write_all();
+    assert_eq!(late.ended()[0].0, State::Aborted);
+}
+
+#[test]
+fn an_idle_endpoint_is_given_up_with_its_record_exact() {
+    let mut bench = Bench::registered("default", "lt=86400");
+    bench.pass(Duration::from_secs(600));
+    assert!(matches!(bench.writes[0].1[..], [Change::Passive]));
+    bench.write_all();
+    assert_eq!(bench.stopped(), Some(StopReason::Idle));
+}
+
+#[test]
+fn nothing_is_given_up_while_an_effect_is_outstanding() {
+    let (mut bench, token) = observed();
+    bench.notify(token, 3, 9, "1");
+    bench.apply(Input::Release(StopReason::Drain));
+    assert_eq!(bench.writes.len(), 0);
+    let (id, _) = bench.publications.remove(0);
+    bench.apply(Input::Published(id, Ok(())));
+    assert!(matches!(bench.downlinks[..], [Downlink::Acknowledge { .. }]));
+    bench.write_all();
+    assert_eq!(bench.stopped(), Some(StopReason::Drain));
+}
+
+#[test]
+fn a_changed_profile_is_applied_as_a_difference() {
+    let (mut bench, token) = observed();
+    bench.apply(Input::Profile(profile("default")));
+    bench.write_all();
+    assert_eq!(bench.requests(), [(token, "Get /3/0/9".to_owned())], "cancelled under its token");
+    bench.respond(Response::new(Code::CONTENT).content(0, "95"));
+    bench.apply(Input::Profile(profile("demo")));
+    bench.write_all();
+    assert_eq!(bench.requests()[1].1, "Get /3/0/9");
+}
+
+#[test]
+fn a_device_whose_credential_no_longer_fits_is_given_up() {
+    let mut bench = Bench::registered("default", "lt=60");
+    let access = Access { profile: "default".into(), disabled: true, no_sec: true };
+    bench.apply(Input::Access(Some(access), None));
+    bench.write_all();
+    assert_eq!(bench.stopped(), Some(StopReason::Ended));
+    let mut bench = Bench::claimed("default", DeviceRecord::default());
+    bench.core.access = Access { profile: "default".into(), disabled: false, no_sec: false };
+    bench.register("lt=60");
+    assert_eq!(bench.replies(), [Code::FORBIDDEN]);
+    assert_eq!(bench.events(), ["refused"]);
+}

@@ -1,0 +1,148 @@
+//! A store that times what it is asked, whatever store does it.
+
+use std::sync::Arc;
+
+use super::{
+    Change, Claim, Claimed, Counts, DeviceFilter, DeviceRecord, DocumentKey, DocumentKind, Due, Expect,
+    Fence, Page, PageRequest, Pointer, StateStore, StoreError, StoreFuture, value,
+};
+use crate::{
+    clock,
+    identity::{DeviceId, Owner},
+    metrics::{self, labels::StoreCall},
+};
+
+/// Passes every call on, and counts its seconds and its failure. Costs two clock readings and an allocation. What
+/// [`counts`](StateStore::counts) answers is exported too, so somebody has to ask for it now and then.
+#[derive(Clone)]
+pub struct Metered {
+    inner: Arc<dyn StateStore>,
+    metrics: Arc<metrics::Store>,
+}
+
+impl Metered {
+    /// Around a store; make it after [`metrics::install`].
+    pub fn new(inner: impl StateStore) -> Self {
+        Self { inner: Arc::new(inner), metrics: Arc::default() }
+    }
+
+    /// `answer` comes from the inner store, which was asked already: requests keep their order.
+    fn time<T: 'static>(&self, call: StoreCall, answer: StoreFuture<T>) -> StoreFuture<T> {
+        let metrics = self.metrics.clone();
+        let asked = clock::now();
+        Box::pin(async move {
+            let answer = answer.await;
+            metrics.seconds[call].record(clock::now() - asked);
+            if let Err(StoreError::Overloaded | StoreError::Unavailable(_) | StoreError::Unreadable { .. }) =
+                answer
+            {
+                metrics.errors[call].increment(1);
+            }
+            answer
+        })
+    }
+}
+
+impl StateStore for Metered {
+    fn load(&self, device: DeviceId) -> StoreFuture<Option<DeviceRecord>> {
+        self.time(StoreCall::Load, self.inner.load(device))
+    }
+
+    fn claim(&self, device: DeviceId, owner: &Owner, claim: Claim) -> StoreFuture<Claimed> {
+        self.time(StoreCall::Claim, self.inner.claim(device, owner, claim))
+    }
+
+    fn commit(&self, device: DeviceId, fence: Fence, changes: Vec<Change>) -> StoreFuture<()> {
+        self.time(StoreCall::Commit, self.inner.commit(device, fence, changes))
+    }
+
+    fn resolve(&self, pointer: Pointer) -> StoreFuture<Option<DeviceId>> {
+        self.time(StoreCall::Resolve, self.inner.resolve(pointer))
+    }
+
+    fn due(&self, now_ms: u64, after: Option<Due>, limit: usize) -> StoreFuture<Vec<Due>> {
+        self.time(StoreCall::Due, self.inner.due(now_ms, after, limit))
+    }
+
+    fn list(&self, filter: DeviceFilter, page: PageRequest) -> StoreFuture<Page<(DeviceId, DeviceRecord)>> {
+        self.time(StoreCall::List, self.inner.list(filter, page))
+    }
+
+    fn counts(&self) -> StoreFuture<Counts> {
+        let metrics = self.metrics.clone();
+        let counts = self.time(StoreCall::List, self.inner.counts());
+        Box::pin(async move {
+            let counts = counts.await?;
+            metrics.devices.set(counts.provisioned as f64);
+            metrics.registrations.set(counts.registered as f64);
+            Ok(counts)
+        })
+    }
+
+    fn put_device(&self, device: value::Device, expect: Expect) -> StoreFuture<value::Device> {
+        self.time(StoreCall::Device, self.inner.put_device(device, expect))
+    }
+
+    fn remove_device(
+        &self,
+        device: DeviceId,
+        expect: Expect,
+        event: Option<value::StoredEvent>,
+    ) -> StoreFuture<()> {
+        self.time(StoreCall::Device, self.inner.remove_device(device, expect, event))
+    }
+
+    fn events(&self, device: DeviceId) -> StoreFuture<Vec<value::StoredEvent>> {
+        self.time(StoreCall::Event, self.inner.events(device))
+    }
+
+    fn remove_event(&self, device: DeviceId, event: String) -> StoreFuture<()> {
+        self.time(StoreCall::Event, self.inner.remove_event(device, event))
+    }
+
+    fn document(&self, key: DocumentKey) -> StoreFuture<Option<value::Document>> {
+        self.time(StoreCall::Document, self.inner.document(key))
+    }
+
+    fn put_document(&self, key: DocumentKey, body: Vec<u8>, expect: Expect) -> StoreFuture<value::Document> {
+        self.time(StoreCall::Document, self.inner.put_document(key, body, expect))
+    }
+
+    fn remove_document(&self, key: DocumentKey, expect: Expect) -> StoreFuture<()> {
+        self.time(StoreCall::Document, self.inner.remove_document(key, expect))
+    }
+
+    fn list_documents(
+        &self,
+        kind: DocumentKind,
+        page: PageRequest,
+    ) -> StoreFuture<Page<(DocumentKey, value::Document)>> {
+        self.time(StoreCall::Document, self.inner.list_documents(kind, page))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{metrics::rendered, store::embedded::Embedded};
+
+    #[test]
+    fn calls_are_timed_and_only_faults_of_the_store_count_as_errors() {
+        let text = rendered(|| {
+            let store =
+                Metered::new(Embedded::in_memory(crate::store::embedded::Options::default()).unwrap());
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let device = DeviceId::of("urn:dev:1");
+            assert_eq!(runtime.block_on(store.load(device)).unwrap(), None);
+            let missing = runtime.block_on(store.remove_device(device, Expect::Any, None));
+            assert_eq!(missing, Err(StoreError::NoSuchDevice));
+        });
+        for line in [
+            r#"godwit_store_call_seconds_count{call="load"} 1"#,
+            r#"godwit_store_call_seconds_count{call="device"} 1"#,
+            r#"godwit_store_errors_total{call="device"} 0"#,
+        ] {
+            assert!(text.contains(line), "no {line} in\n{text}");
+        }
+    }
+}
