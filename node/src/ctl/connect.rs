@@ -20,28 +20,55 @@ use super::fault::CtlError;
 #[derive(Args, Debug)]
 pub struct Connection {
     /// Node's admin API, HOST:PORT or a URL; https, or any flag for TLS, turns TLS on
-    #[arg(long, global = true, env = "GODWIT_ADDRESS", default_value = "127.0.0.1:5690")]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Connection",
+        env = "GODWIT_ADDRESS",
+        default_value = "127.0.0.1:5690"
+    )]
     address: String,
     /// File that holds the bearer token
-    #[arg(long, global = true, env = "GODWIT_TOKEN_FILE", value_name = "FILE")]
+    #[arg(long, global = true, help_heading = "Connection", env = "GODWIT_TOKEN_FILE", value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// Bearer token; others on this machine can see a flag, so rather use the variable or a file
-    #[arg(long, global = true, env = "GODWIT_TOKEN", hide_env_values = true, conflicts_with = "token_file")]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Connection",
+        env = "GODWIT_TOKEN",
+        hide_env_values = true,
+        conflicts_with = "token_file"
+    )]
     token: Option<String>,
     /// Certificate authority of the node, PEM
-    #[arg(long, global = true, env = "GODWIT_TLS_CA", value_name = "FILE")]
+    #[arg(long, global = true, help_heading = "Connection", env = "GODWIT_TLS_CA", value_name = "FILE")]
     tls_ca: Option<PathBuf>,
     /// Client certificate, PEM
-    #[arg(long, global = true, env = "GODWIT_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Connection",
+        env = "GODWIT_TLS_CERT",
+        value_name = "FILE",
+        requires = "tls_key"
+    )]
     tls_cert: Option<PathBuf>,
     /// Key of the client certificate, PEM
-    #[arg(long, global = true, env = "GODWIT_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Connection",
+        env = "GODWIT_TLS_KEY",
+        value_name = "FILE",
+        requires = "tls_cert"
+    )]
     tls_key: Option<PathBuf>,
     /// Name in the node's certificate, if it isn't the host of the address
-    #[arg(long, global = true, env = "GODWIT_TLS_NAME", value_name = "NAME")]
+    #[arg(long, global = true, help_heading = "Connection", env = "GODWIT_TLS_NAME", value_name = "NAME")]
     tls_name: Option<String>,
     /// Longest wait for the connection
-    #[arg(long, global = true, default_value = "5s", value_parser = super::operations::span)]
+    #[arg(long, global = true, help_heading = "Connection", default_value = "5s", value_parser = super::operations::span)]
     connect_timeout: Duration,
 }
 

@@ -169,7 +169,12 @@ async fn follow(
     }
     let plain = !console.is_live() && !console.is_json();
     match message.event {
-        Some(Event::Reset(_)) => live.clear(),
+        Some(Event::Reset(_)) => {
+            if plain {
+                console.line("reset")?;
+            }
+            live.clear();
+        }
         Some(Event::Present(registration)) => {
             if plain {
                 console.line(&format!("present       {}", registration.endpoint))?;
