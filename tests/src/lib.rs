@@ -1,1 +1,33 @@
-//! What the whole-system tests share.
+//! What the whole-system tests share: real nodes, real clients, and ways to wait for what they do.
+//!
+//! Nothing here sleeps for a time and hopes: [`wait`] and its users wait for a condition, up to [`PATIENCE`], and say
+//! what they saw when it never came. A part that a user's machine lacks (Java, Maven, coap-client) is a printed skip;
+//! with `CI=true` it is a failure.
+#![allow(clippy::print_stderr, clippy::unwrap_used)]
+
+mod admin;
+mod binary;
+mod coap_client;
+mod inbox;
+mod leshan;
+mod node;
+mod proxy;
+mod raw;
+mod sink;
+mod wait;
+
+pub use admin::{Admin, reason, value};
+pub use coap_client::coap_client;
+pub use inbox::Inbox;
+pub use leshan::{Client, Leshan};
+pub use node::{Node, Setup};
+pub use proxy::{Faults, Proxy};
+pub use raw::{Message, Raw};
+pub use sink::Sink;
+pub use wait::{PATIENCE, wait};
+
+/// Says that a test is skipped for want of `what`; fails where `CI=true`.
+pub fn skip(what: &str) {
+    assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{what} is needed where CI=true");
+    eprintln!("skipped: {what} is not here; `make install-test-deps` installs it");
+}

@@ -1,0 +1,211 @@
+//! A `godwit serve` process.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
+    path::PathBuf,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU8, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use crate::{Admin, Sink, binary, wait};
+
+/// What a node is started with, besides its own loopback address and folder.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// `--set` arguments.
+    pub set: Vec<String>,
+    /// `GODWIT_FAILPOINT`.
+    pub failpoint: Option<String>,
+}
+
+impl Default for Setup {
+    /// Every endpoint may register, under the profile `default`; a device's silence is noticed soon.
+    fn default() -> Setup {
+        Setup { set: vec!["registration.auto_create=default".into()], failpoint: None }
+    }
+}
+
+impl Setup {
+    /// With this setting, "section.key=value", as well.
+    pub fn set(mut self, setting: impl Into<String>) -> Setup {
+        self.set.push(setting.into());
+        self
+    }
+
+    /// Aborts at this fault point, "store.before_commit:register".
+    pub fn failpoint(mut self, point: &str) -> Setup {
+        self.failpoint = Some(point.into());
+        self
+    }
+
+    /// Starts a node with a fresh folder.
+    pub fn start(self) -> Node {
+        Node::with(self)
+    }
+}
+
+/// A running node on a loopback address of its own, so that its ports are free. It is killed and its folder removed
+/// when this is dropped; a test that fails gets its log printed.
+#[derive(Debug)]
+pub struct Node {
+    setup: Setup,
+    address: Ipv4Addr,
+    folder: PathBuf,
+    child: Child,
+    log: Arc<Mutex<String>>,
+}
+
+impl Node {
+    /// A node with the default setup.
+    pub fn start() -> Node {
+        Setup::default().start()
+    }
+
+    fn with(setup: Setup) -> Node {
+        static COUNT: AtomicU8 = AtomicU8::new(1);
+        let pid = std::process::id();
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let address = Ipv4Addr::new(127, 64 | (pid >> 8 & 63) as u8, pid as u8, count);
+        let folder = std::env::temp_dir().join(format!("godwit-tests-{pid}-{count}"));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).unwrap();
+        let log = Arc::default();
+        let child = spawn(&setup, address, &folder, &log);
+        let node = Node { setup, address, folder, child, log };
+        node.wait_ready();
+        node
+    }
+
+    /// Where devices send to.
+    pub fn coap(&self) -> SocketAddr {
+        (self.address, 5683).into()
+    }
+
+    /// The same as a URI.
+    pub fn uri(&self) -> String {
+        format!("coap://{}", self.coap())
+    }
+
+    /// A client of the admin API, connected anew.
+    pub fn admin(&self) -> Admin {
+        Admin::connect((self.address, 5690).into())
+    }
+
+    /// Reads what is published, from the first record on.
+    pub fn sink(&self) -> Sink {
+        Sink::new(self.folder.join("telemetry/telemetry.ndjson"))
+    }
+
+    /// What the node wrote to its log up to now.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// The body of `GET path` on the health port, if it was answered with 200.
+    pub fn http(&self, path: &str) -> Option<String> {
+        let mut stream =
+            TcpStream::connect_timeout(&(self.address, 9464).into(), Duration::from_secs(1)).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        head.starts_with("HTTP/1.1 200").then(|| body.to_owned())
+    }
+
+    /// The value of a metric's line, "godwit_observations" or with its labels; 0 where there is none.
+    pub fn metric(&self, line: &str) -> f64 {
+        let metrics = self.http("/metrics").expect("metrics are served");
+        let value = metrics.lines().find_map(|text| text.strip_prefix(line)?.strip_prefix(' '));
+        value.map_or(0.0, |value| value.parse().expect("a number"))
+    }
+
+    /// Ends the process at once, as a crash would.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Asks the process to end, and waits for it.
+    pub fn terminate(&mut self) -> ExitStatus {
+        self.signal(libc::SIGTERM);
+        self.wait_end()
+    }
+
+    /// Waits until the process has ended by itself.
+    pub fn wait_end(&mut self) -> ExitStatus {
+        wait("the node's end", || self.child.try_wait().unwrap())
+    }
+
+    /// Starts again with the same folder and addresses, without a fault point. The process must have ended.
+    pub fn restart(&mut self) {
+        self.setup.failpoint = None;
+        assert!(self.child.try_wait().unwrap().is_some(), "the node still runs");
+        self.child = spawn(&self.setup, self.address, &self.folder, &self.log);
+        self.wait_ready();
+    }
+
+    fn signal(&self, signal: i32) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args([format!("-{signal}"), pid]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    fn wait_ready(&self) {
+        wait("the node's readiness", || self.http("/ready"));
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            eprintln!("--- log of the node at {} ---\n{}", self.address, self.log());
+            let records = fs::read_to_string(self.folder.join("telemetry/telemetry.ndjson"));
+            eprintln!("--- its records ---\n{}---", records.unwrap_or_default());
+        }
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn spawn(setup: &Setup, address: Ipv4Addr, folder: &PathBuf, log: &Arc<Mutex<String>>) -> Child {
+    let mut command = Command::new(binary::godwit());
+    command.arg("serve").arg("--data-dir").arg(folder);
+    let own = [
+        format!("server.listen={address}:5683"),
+        format!("admin.listen={address}:5690"),
+        format!("metrics.listen={address}:9464"),
+        "sink.kind=file".into(),
+        "log.level=info,fjall=warn,lsm_tree=warn".into(),
+    ];
+    for setting in own.iter().chain(&setup.set) {
+        command.arg("--set").arg(setting);
+    }
+    command
+        .env("NO_COLOR", "1")
+        .env_remove("GODWIT_FAILPOINT")
+        .envs(setup.failpoint.iter().map(|point| ("GODWIT_FAILPOINT", point)));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the node starts");
+    collect(child.stdout.take().unwrap(), Arc::clone(log));
+    collect(child.stderr.take().unwrap(), Arc::clone(log));
+    child
+}
+
+fn collect(from: impl Read + Send + 'static, log: Arc<Mutex<String>>) {
+    thread::spawn(move || {
+        for line in BufReader::new(from).lines().map_while(Result::ok) {
+            let mut log = log.lock().unwrap();
+            log.push_str(&line);
+            log.push('\n');
+        }
+    });
+}

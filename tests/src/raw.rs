@@ -1,0 +1,279 @@
+//! A scripted CoAP client: each message is written and read by the test.
+
+use std::{
+    collections::VecDeque,
+    net::{SocketAddr, UdpSocket},
+    time::{Duration, Instant},
+};
+
+use coap_lite::{CoapOption, MessageClass, MessageType, Packet, RequestType};
+
+use crate::PATIENCE;
+
+/// One CoAP message, with shorthands to make and to read it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Message(pub Packet);
+
+/// A UDP socket that speaks CoAP to one node.
+#[derive(Debug)]
+pub struct Raw {
+    socket: UdpSocket,
+    server: SocketAddr,
+    message_id: u16,
+    waiting: VecDeque<Message>,
+}
+
+impl Message {
+    /// A confirmable request: `POST /rd?ep=a`.
+    pub fn request(method: &str, uri: &str) -> Message {
+        let mut packet = Packet::new();
+        packet.header.set_type(MessageType::Confirmable);
+        packet.header.code = MessageClass::Request(match method {
+            "GET" => RequestType::Get,
+            "POST" => RequestType::Post,
+            "PUT" => RequestType::Put,
+            "DELETE" => RequestType::Delete,
+            "FETCH" => RequestType::Fetch,
+            "PATCH" => RequestType::Patch,
+            "iPATCH" => RequestType::IPatch,
+            _ => panic!("no method {method}"),
+        });
+        let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
+        for segment in path.split('/').filter(|segment| !segment.is_empty()) {
+            packet.add_option(CoapOption::UriPath, segment.into());
+        }
+        for query in query.split('&').filter(|query| !query.is_empty()) {
+            packet.add_option(CoapOption::UriQuery, query.into());
+        }
+        Message(packet)
+    }
+
+    /// An empty message: ping, ACK or RST.
+    pub fn empty(kind: MessageType, message_id: u16) -> Message {
+        let mut packet = Packet::new();
+        packet.header.set_type(kind);
+        packet.header.code = MessageClass::Empty;
+        packet.header.message_id = message_id;
+        Message(packet)
+    }
+
+    /// The piggybacked response to this request, "2.05".
+    pub fn answer(&self, code: &str) -> Message {
+        let mut packet = Packet::new();
+        packet.header.set_type(MessageType::Acknowledgement);
+        packet.header.message_id = self.0.header.message_id;
+        packet.set_token(self.0.get_token().to_vec());
+        packet.header.set_code(code);
+        Message(packet)
+    }
+
+    /// A notification of the observation that this request began.
+    pub fn notification(&self, message_id: u16, observe: u32) -> Message {
+        let mut message = self.answer("2.05").observe(observe);
+        message.0.header.set_type(MessageType::Confirmable);
+        message.0.header.message_id = message_id;
+        message
+    }
+
+    /// Of another type.
+    pub fn kind(mut self, kind: MessageType) -> Message {
+        self.0.header.set_type(kind);
+        self
+    }
+
+    /// With this payload.
+    pub fn payload(mut self, payload: impl Into<Vec<u8>>) -> Message {
+        self.0.payload = payload.into();
+        self
+    }
+
+    /// With a Content-Format.
+    pub fn format(self, format: u16) -> Message {
+        self.uint(CoapOption::ContentFormat, format.into())
+    }
+
+    /// With an Observe option.
+    pub fn observe(self, value: u32) -> Message {
+        self.uint(CoapOption::Observe, value)
+    }
+
+    /// With a Block1 or Block2 option.
+    pub fn block(self, option: CoapOption, number: u32, more: bool, size: u32) -> Message {
+        let exponent = size.trailing_zeros() - 4;
+        self.uint(option, number << 4 | u32::from(more) << 3 | exponent)
+    }
+
+    /// With an option that holds a number.
+    pub fn uint(mut self, option: CoapOption, value: u32) -> Message {
+        let bytes = value.to_be_bytes();
+        let zeros = value.leading_zeros() as usize / 8;
+        self.0.add_option(option, bytes[zeros..].to_vec());
+        self
+    }
+
+    /// With an option.
+    pub fn option(mut self, option: CoapOption, value: impl Into<Vec<u8>>) -> Message {
+        self.0.add_option(option, value.into());
+        self
+    }
+
+    /// "2.05", "0.01" for a GET, "0.00" for an empty message.
+    pub fn code(&self) -> String {
+        self.0.header.get_code()
+    }
+
+    /// The value of an option that holds a number.
+    pub fn number(&self, option: CoapOption) -> Option<u32> {
+        let value = self.0.get_first_option(option)?;
+        Some(value.iter().fold(0, |number, &byte| number << 8 | u32::from(byte)))
+    }
+
+    /// Texts of an option that may come several times, joined by `/`.
+    pub fn text(&self, option: CoapOption) -> String {
+        let values = self.0.get_option(option).into_iter().flatten();
+        let texts: Vec<_> = values.map(|value| String::from_utf8_lossy(value).into_owned()).collect();
+        texts.join("/")
+    }
+
+    /// The payload as text.
+    pub fn body(&self) -> String {
+        String::from_utf8_lossy(&self.0.payload).into_owned()
+    }
+
+    /// Its message id.
+    pub fn id(&self) -> u16 {
+        self.0.header.message_id
+    }
+
+    /// Whether it is a request.
+    pub fn is_request(&self) -> bool {
+        matches!(self.0.header.code, MessageClass::Request(_))
+    }
+
+    /// Path and method of a request, "GET /3/0".
+    pub fn target(&self) -> String {
+        let method = match self.0.header.code {
+            MessageClass::Request(RequestType::Get) => "GET",
+            MessageClass::Request(RequestType::Post) => "POST",
+            MessageClass::Request(RequestType::Put) => "PUT",
+            MessageClass::Request(RequestType::Delete) => "DELETE",
+            MessageClass::Request(RequestType::Fetch) => "FETCH",
+            MessageClass::Request(RequestType::IPatch) => "iPATCH",
+            _ => "?",
+        };
+        format!("{method} /{}", self.text(CoapOption::UriPath))
+    }
+}
+
+impl Raw {
+    /// Of a socket on 127.0.0.1 with a port of its own.
+    pub fn new(server: SocketAddr) -> Raw {
+        Raw::bound("127.0.0.1:0".parse().unwrap(), server)
+    }
+
+    /// Of a socket on this address.
+    pub fn bound(local: SocketAddr, server: SocketAddr) -> Raw {
+        let socket = UdpSocket::bind(local).unwrap();
+        Raw { socket, server, message_id: 0x1000, waiting: VecDeque::new() }
+    }
+
+    /// Its address.
+    pub fn address(&self) -> SocketAddr {
+        self.socket.local_addr().unwrap()
+    }
+
+    /// A message id that it has not used yet.
+    pub fn fresh_id(&mut self) -> u16 {
+        self.message_id = self.message_id.wrapping_add(1);
+        self.message_id
+    }
+
+    /// The request with a message id and a token of its own.
+    pub fn numbered(&mut self, mut message: Message) -> Message {
+        message.0.header.message_id = self.fresh_id();
+        message.0.set_token(self.message_id.to_be_bytes().to_vec());
+        message
+    }
+
+    /// Sends a message as it is.
+    pub fn send(&self, message: &Message) {
+        self.send_bytes(&message.0.to_bytes().unwrap());
+    }
+
+    /// Sends any bytes.
+    pub fn send_bytes(&self, bytes: &[u8]) {
+        self.socket.send_to(bytes, self.server).unwrap();
+    }
+
+    /// The next message that `matches`; others stay for later calls. `None` after `patience`.
+    pub fn find(&mut self, patience: Duration, matches: impl Fn(&Message) -> bool) -> Option<Message> {
+        if let Some(place) = self.waiting.iter().position(&matches) {
+            return self.waiting.remove(place);
+        }
+        let deadline = Instant::now() + patience;
+        let mut buffer = [0; 2048];
+        loop {
+            let left = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
+            self.socket.set_read_timeout(Some(left)).unwrap();
+            let Ok((length, from)) = self.socket.recv_from(&mut buffer) else { continue };
+            assert_eq!(from, self.server, "answers come from where requests went");
+            let message = Message(Packet::from_bytes(&buffer[..length]).expect("the node speaks CoAP"));
+            if matches(&message) {
+                return Some(message);
+            }
+            self.waiting.push_back(message);
+        }
+    }
+
+    /// The next message that `matches`.
+    #[track_caller]
+    pub fn next(&mut self, what: &str, matches: impl Fn(&Message) -> bool) -> Message {
+        match self.find(PATIENCE, matches) {
+            Some(message) => message,
+            None => panic!("never came: {what}; came: {:#?}", self.waiting),
+        }
+    }
+
+    /// The next request from the node. Its repetitions, and requests that were answered, are not told apart.
+    #[track_caller]
+    pub fn next_request(&mut self, target: &str) -> Message {
+        self.next(target, |message| message.is_request() && message.target() == target)
+    }
+
+    /// Sends a request under a new message id and token, and waits for its response.
+    #[track_caller]
+    pub fn call(&mut self, message: Message) -> Message {
+        let message = self.numbered(message);
+        self.exchange(&message)
+    }
+
+    /// Sends a request as it is, and waits for the response with its token.
+    #[track_caller]
+    pub fn exchange(&mut self, message: &Message) -> Message {
+        self.send(message);
+        let token = message.0.get_token().to_vec();
+        let response = self.next(&format!("the response to {}", message.target()), |response| {
+            matches!(response.0.header.code, MessageClass::Response(_)) && response.0.get_token() == token
+        });
+        if response.0.header.get_type() == MessageType::Confirmable {
+            self.send(&Message::empty(MessageType::Acknowledgement, response.id()));
+        }
+        response
+    }
+
+    /// Registers, "ep=a&lwm2m=1.1", with these links; the registration id.
+    #[track_caller]
+    pub fn register(&mut self, query: &str, links: &str) -> String {
+        let request = Message::request("POST", &format!("/rd?{query}")).format(40).payload(links);
+        let response = self.call(request);
+        assert_eq!(response.code(), "2.01", "{}", response.body());
+        let location = response.text(CoapOption::LocationPath);
+        location.strip_prefix("rd/").expect("the location is rd/<id>").to_owned()
+    }
+
+    /// Takes what came and was not asked for yet.
+    pub fn drain(&mut self) -> Vec<Message> {
+        let _ = self.find(Duration::from_millis(1), |_| false);
+        self.waiting.drain(..).collect()
+    }
+}
