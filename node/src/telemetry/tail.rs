@@ -118,3 +118,72 @@ impl Drop for Subscription {
         self.subscribers.fetch_sub(1, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::record::tests::record;
+
+    fn filter(endpoint: &str) -> Filter {
+        Filter { endpoints: vec![endpoint.into()], ..Filter::default() }
+    }
+
+    #[tokio::test]
+    async fn a_subscriber_gets_what_passes_from_then_on() {
+        let tail = Tail::default();
+        tail.show(&[record()]);
+        let mut all = tail.subscribe(Filter::default());
+        let mut other = tail.subscribe(filter("urn:other"));
+        let stale = Record { stale: true, ..record() };
+        tail.show(&[stale.clone(), record()]);
+        assert_eq!(all.next().await, Some(Item::Record(Arc::new(stale))));
+        assert_eq!(all.next().await, Some(Item::Record(Arc::new(record()))));
+        drop(tail);
+        assert_eq!(all.next().await, None);
+        assert_eq!(other.next().await, None);
+    }
+
+    #[tokio::test]
+    async fn a_slow_subscriber_is_told_what_it_missed() {
+        let tail = Tail::default();
+        let mut slow = tail.subscribe(Filter::default());
+        let many = vec![record(); BACKLOG + 7];
+        tail.show(&many);
+        assert_eq!(slow.next().await, Some(Item::Missed(7)));
+        for _ in 0..BACKLOG {
+            assert!(matches!(slow.next().await, Some(Item::Record(_))));
+        }
+    }
+
+    #[test]
+    fn nobody_listening_costs_no_copy() {
+        let tail = Tail::default();
+        drop(tail.subscribe(Filter::default()));
+        assert_eq!(tail.subscribers.load(Ordering::Relaxed), 0);
+        let shown = record();
+        let endpoint = Arc::strong_count(&shown.endpoint);
+        tail.show(std::slice::from_ref(&shown));
+        assert_eq!(Arc::strong_count(&shown.endpoint), endpoint);
+        assert_eq!(tail.sender.len(), 0);
+    }
+
+    #[test]
+    fn a_record_passes_every_list_that_is_set() {
+        let record = record();
+        for (filter, passes) in [
+            (Filter::default(), true),
+            (filter("urn:dev:1"), true),
+            (filter("urn:dev:*"), true),
+            (filter("urn:dev:"), false),
+            (filter("*"), true),
+            (Filter { profiles: vec!["profiles/demo".into()], ..Filter::default() }, true),
+            (Filter { profiles: vec!["other".into(), "demo".into()], ..Filter::default() }, true),
+            (Filter { profiles: vec!["other".into()], ..filter("*") }, false),
+            (Filter { kinds: vec![RecordKind::Telemetry], ..Filter::default() }, false),
+            (Filter { kinds: vec![RecordKind::Telemetry, RecordKind::Events], ..Filter::default() }, true),
+            (Filter { paths: vec![Path::object(3)], ..Filter::default() }, false),
+        ] {
+            assert_eq!(filter.passes(&record), passes, "{filter:?}");
+        }
+    }
+}
