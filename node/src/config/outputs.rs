@@ -52,7 +52,8 @@ pub struct Sink {
     /// Kind of sink, both in newline-delimited JSON. `stdout` is not durable; `file` is written before the device
     /// gets its acknowledgement, so that it survives `kill -9`.
     pub kind: SinkKind,
-    /// Records waiting for the sink. Beyond it new ones are refused, and their devices repeat them.
+    /// Records waiting for the sink. Beyond it new ones are refused, and their devices repeat them; for `stdout` they
+    /// are dropped and counted, so that a reader who looks away stops no device.
     #[serde(with = "size")]
     #[schemars(with = "size::Shape")]
     pub queue: u64,
@@ -61,8 +62,6 @@ pub struct Sink {
     #[serde(with = "span")]
     #[schemars(with = "span::Shape")]
     pub ack_budget: Duration,
-    /// Also give out undecoded payloads as `godwit.raw` records.
-    pub raw: bool,
     /// Settings of the `file` sink.
     pub file: FileSink,
 }
@@ -73,7 +72,6 @@ impl Default for Sink {
             kind: SinkKind::Stdout,
             queue: 64 << 20,
             ack_budget: Duration::from_millis(1500),
-            raw: false,
             file: FileSink::default(),
         }
     }
