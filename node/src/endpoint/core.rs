@@ -35,7 +35,7 @@ use crate::{
     identity::DeviceId,
     metrics::labels,
     profile::{PowerMode, Profile},
-    store::{Change, Claimed, DeviceRecord, StoreError, value},
+    store::{APPLIED_FOR_MS, Change, Claimed, DeviceRecord, StoreError, value},
     telemetry::{Event, Orders, Record, SinkError},
 };
 
@@ -218,7 +218,8 @@ impl Core {
         if let Some(old) = self.link.replace(link)
             && old.connection != link.connection
         {
-            self.downlink(old, Downlink::Unlink);
+            // The device has left that address: nothing of it will be repeated from there.
+            self.downlink(old, Downlink::Close);
         }
         let uplink_body = self.profile.uplink_body();
         self.downlink(link, Downlink::Link { device: self.device, uplink_body });
@@ -388,6 +389,9 @@ impl Core {
             return self.expire(now);
         }
         self.expire_operations(now);
+        if self.applied.as_ref().is_some_and(|applied| applied.time + APPLIED_FOR_MS <= now.unix_ms) {
+            self.applied = None;
+        }
         if self.awake && self.sleeps_at(now) {
             self.awake = false;
             let cause = self.cause(&[b"asleep", &now.unix_ms.to_be_bytes()]);
