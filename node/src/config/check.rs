@@ -81,7 +81,6 @@ fn spans(config: &Config, report: Report<'_>) {
         ("coap.response_timeout", config.coap.response_timeout),
         ("registration.lifetime_cap", config.registration.lifetime_cap),
         ("limits.operation_ttl", config.limits.operation_ttl),
-        ("sink.ack_budget", config.sink.ack_budget),
     ];
     for (key, span) in positive {
         if span == Duration::ZERO {

@@ -2,12 +2,11 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Secret, size, span};
+use super::{Secret, size};
 use crate::admin::Role;
 
 /// Where registrations, observations and operations live.
@@ -52,28 +51,17 @@ pub struct Sink {
     /// Kind of sink, both in newline-delimited JSON. `stdout` is not durable; `file` is written before the device
     /// gets its acknowledgement, so that it survives `kill -9`.
     pub kind: SinkKind,
-    /// Records waiting for the sink. Beyond it new ones are refused, and their devices repeat them; for `stdout` they
-    /// are dropped and counted, so that a reader who looks away stops no device.
+    /// Records waiting for the sink. Beyond it new ones are refused, and their devices repeat them.
     #[serde(with = "size")]
     #[schemars(with = "size::Shape")]
     pub queue: u64,
-    /// Longest wait for the sink before a confirmable notification's acknowledgement is withheld. Below the 2 s
-    /// after which a device repeats.
-    #[serde(with = "span")]
-    #[schemars(with = "span::Shape")]
-    pub ack_budget: Duration,
     /// Settings of the `file` sink.
     pub file: FileSink,
 }
 
 impl Default for Sink {
     fn default() -> Self {
-        Self {
-            kind: SinkKind::Stdout,
-            queue: 64 << 20,
-            ack_budget: Duration::from_millis(1500),
-            file: FileSink::default(),
-        }
+        Self { kind: SinkKind::Stdout, queue: 64 << 20, file: FileSink::default() }
     }
 }
 
