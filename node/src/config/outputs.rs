@@ -51,7 +51,8 @@ pub struct Sink {
     /// Kind of sink, both in newline-delimited JSON. `stdout` is not durable; `file` is written before the device
     /// gets its acknowledgement, so that it survives `kill -9`.
     pub kind: SinkKind,
-    /// Records waiting for the sink. Beyond it new ones are refused, and their devices repeat them.
+    /// Records waiting for the sink. Beyond it new ones are refused, and their devices repeat them; for `stdout` they
+    /// are dropped and counted, so that a reader who looks away stops no device.
     #[serde(with = "size")]
     #[schemars(with = "size::Shape")]
     pub queue: u64,
