@@ -39,7 +39,8 @@ advisories: ## Known vulnerabilities of what we depend on (needs cargo-deny and 
 	$(CARGO) deny check advisories
 
 .PHONY: bench
-bench: ## Measure the node against a bare UDP echo
+bench: ## Measure the parts, and the node against a bare UDP echo
+	$(CARGO) bench --workspace --locked --bench '*'
 	@tools/bench
 
 .PHONY: fuzz-smoke
