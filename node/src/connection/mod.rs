@@ -8,6 +8,8 @@
 mod actor;
 mod core;
 mod resource;
+#[cfg(test)]
+mod tests;
 
 use std::{
     cell::RefCell,
