@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::BoxFuture;
 use godwit_lwm2m::registration::Policy;
 use prost::Message;
 use thiserror::Error;
@@ -18,7 +19,7 @@ use tokio::{net::TcpListener, sync::broadcast};
 use crate::{
     admin, clock,
     config::{Config, DataDir, DataDirError, Fsync, StoreKind},
-    endpoint::{Directory, Inboxes, Process, Service, ShardMessage, SharedSets, handle::BoxFuture},
+    endpoint::{Directory, Inboxes, Process, Service, ShardMessage, SharedSets},
     entropy, health,
     identity::Owner,
     ingress, metrics,
@@ -264,7 +265,7 @@ fn warn_of(config: &Config, sockets: &[Vec<ingress::socket::BoundSocket>]) {
 struct StoredProfiles(Arc<dyn StateStore>);
 
 impl ProfileSource for StoredProfiles {
-    fn load(&self, name: &str) -> BoxFuture<Result<Option<godwit_proto::v1::Profile>, String>> {
+    fn load(&self, name: &str) -> BoxFuture<'static, Result<Option<godwit_proto::v1::Profile>, String>> {
         let found = self.0.document(DocumentKey::Profile(name.to_owned()));
         Box::pin(async move {
             let Some(document) = found.await.map_err(|error| error.to_string())? else { return Ok(None) };

@@ -1,11 +1,12 @@
 //! What a profile asks of a device: after its registration, and when the profile changes.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-use godwit::profile::{Client, Plan, Profile, Registered, SkipReason, StartPlan, Target};
+use godwit::profile::{Client, Plan, Profile, SkipReason, StartPlan, Target};
 use godwit_lwm2m::{
     attributes::{AttributeChange, AttributeName, Attributes},
     model::{ModelRegistry, ModelSet, ObjectVersion},
     path::Path,
+    registration::ObjectList,
 };
 use godwit_proto::v1::{
     self,
@@ -25,11 +26,15 @@ fn composite(paths: &[&str]) -> Target {
 }
 
 /// A device with objects 0, 1, 3, 3303 (two instances, version 1.1) and 5 (no instance).
-fn registered() -> Registered {
-    ["/0/0", "/1/0", "/3/0", "/3303/0", "/3303/7", "/5"]
-        .map(|text| (path(text), text.starts_with("/3303").then_some(ObjectVersion::new(1, 1))))
-        .into_iter()
-        .collect()
+fn registered() -> ObjectList {
+    let v1_1 = ObjectVersion::new(1, 1);
+    ObjectList::new([
+        (0, ObjectVersion::V1_0, false, vec![0]),
+        (1, ObjectVersion::V1_0, false, vec![0]),
+        (3, ObjectVersion::V1_0, false, vec![0]),
+        (5, ObjectVersion::V1_0, false, vec![]),
+        (3303, v1_1, true, vec![0, 7]),
+    ])
 }
 
 struct Asked {

@@ -8,6 +8,7 @@ use godwit_lwm2m::{
     attributes::Attributes,
     model::{ModelRegistry, ModelSet, ObjectVersion},
     path::Path,
+    registration::ObjectList,
 };
 use serde_json::{Value, json};
 
@@ -358,7 +359,7 @@ fn a_bad_name_is_an_error() {
 fn attributes_reach_the_profile_with_their_values() {
     let (profile, _) = import(&json!({"observeAttr": {"observe": ["/3/0/9"], "attributeLwm2m": {
         "/3/0/9": {"pmin": 10.0, "pmax": 60, "gt": 90, "lt": 10.5, "st": 0.5, "epmin": 1, "epmax": 2}}}}));
-    let registered = [(path("/3/0"), None)].into_iter().collect();
+    let registered = ObjectList::new([(3, ObjectVersion::V1_0, false, [0])]);
     let models = models();
     let client = godwit::profile::Client { registered: &registered, models: &models, composite: false };
     let expected = Attributes {

@@ -1,15 +1,13 @@
 //! What other rooms may ask of endpoints, wherever in the process they live.
 
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
+use futures_util::future::BoxFuture;
 use godwit_proto::v1::{Command, Operation};
 use thiserror::Error;
 use tokio::sync::{broadcast, oneshot};
 
 use crate::identity::DeviceId;
-
-/// A boxed future that may be sent between threads.
-pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// A command as a caller hands it in.
 #[derive(Debug, Clone)]
@@ -99,20 +97,28 @@ pub enum RegistrationChangeKind {
 /// Endpoints of this node, and through it of the whole cluster.
 pub trait Endpoints: Send + Sync + 'static {
     /// Hands in a command. The future ends when the operation record is written.
-    fn submit(&self, device: DeviceId, operation: NewOperation) -> BoxFuture<Result<Submitted, SubmitError>>;
+    fn submit(
+        &self,
+        device: DeviceId,
+        operation: NewOperation,
+    ) -> BoxFuture<'static, Result<Submitted, SubmitError>>;
 
     /// Cancels an operation that still waits.
-    fn cancel(&self, device: DeviceId, operation: String) -> BoxFuture<Result<Operation, SubmitError>>;
+    fn cancel(
+        &self,
+        device: DeviceId,
+        operation: String,
+    ) -> BoxFuture<'static, Result<Operation, SubmitError>>;
 
     /// Tells that a device's record (profile, credential, enabled) was changed or deleted in the store. Its
     /// live actors follow: a new profile is applied as a difference, a revoked credential ends the session.
-    fn device_changed(&self, device: DeviceId) -> BoxFuture<()>;
+    fn device_changed(&self, device: DeviceId) -> BoxFuture<'static, ()>;
 
     /// Tells that a profile was changed in the store. Connected devices get the difference.
-    fn profile_changed(&self, profile: &str) -> BoxFuture<()>;
+    fn profile_changed(&self, profile: &str) -> BoxFuture<'static, ()>;
 
     /// Tells that the object models changed.
-    fn models_changed(&self) -> BoxFuture<()>;
+    fn models_changed(&self) -> BoxFuture<'static, ()>;
 
     /// Changes of registrations from now on, in the order in which they were stored. A receiver that lags is
     /// told how much it missed.

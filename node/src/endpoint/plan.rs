@@ -42,7 +42,7 @@ impl Core {
             let nothing = self.services.process.empty_profile.clone();
             return self.apply_difference(now, &nothing);
         }
-        let plan = registered.plan(|client| self.profile.start_plan(client));
+        let plan = self.profile.start_plan(&registered.plan_client());
         let mut tasks: Vec<_> =
             plan.attributes.iter().map(|(path, set)| Task::WriteAttributes(*path, set.clone())).collect();
         tasks.extend(plan.reads.into_iter().map(Task::Read));
@@ -61,7 +61,7 @@ impl Core {
         let Some(registered) = self.registered.as_deref() else { return };
         let current: Vec<Target> =
             self.observations.iter().map(|observation| observation.target.clone()).collect();
-        let plan = registered.plan(|client| Profile::difference(old, &self.profile, &current, client));
+        let plan = Profile::difference(old, &self.profile, &current, &registered.plan_client());
         let mut changes = Vec::new();
         let mut tasks = Vec::new();
         for target in plan.cancel {

@@ -6,7 +6,6 @@ use godwit_lwm2m::{
     format::ContentFormat,
     model::{LwM2mVersion, ModelSet},
     operation::FormatPreference,
-    path::Path,
     registration::{Binding, FormatSet, ObjectList, RegisteredLinks, Registration, RootPath},
 };
 
@@ -56,13 +55,13 @@ impl Registered {
         }
     }
 
-    /// Lets a plan see the client.
-    pub(super) fn plan<R>(&self, plan: impl FnOnce(&Client<'_>) -> R) -> R {
-        let objects = &self.client.objects;
-        let links = objects.iter().map(|object| (Path::object(object.id), Some(object.version)));
-        let registered = links.chain(objects.instances().map(|path| (path, None))).collect();
-        let composite = self.client.version > LwM2mVersion::V1_0;
-        plan(&Client { registered: &registered, models: &self.models, composite })
+    /// The client as plans see it.
+    pub(super) fn plan_client(&self) -> Client<'_> {
+        Client {
+            registered: &self.client.objects,
+            models: &self.models,
+            composite: self.client.version > LwM2mVersion::V1_0,
+        }
     }
 
     /// The message for the store. An empty `profile` says that the start actions are still to be done.

@@ -62,7 +62,7 @@ impl Core {
         let models = self.services.process.models.set(&self.profile, &client.objects);
         let mut registered = Registered::new(now, client, models, content_format(&self.profile));
         self.prolong(now, &mut registered);
-        let plan = registered.plan(|client| self.profile.start_plan(client));
+        let plan = self.profile.start_plan(&registered.plan_client());
         let observations: Vec<_> = plan.observations.into_iter().map(Observation::of_profile).collect();
         let mut tasks: Vec<_> =
             plan.attributes.iter().map(|(path, set)| Task::WriteAttributes(*path, set.clone())).collect();

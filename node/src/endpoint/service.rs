@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use godwit_proto::v1::Operation;
 use tokio::sync::{broadcast, oneshot};
 
 use super::{
-    handle::{BoxFuture, Endpoints, NewOperation, RegistrationChange, SubmitError, Submitted},
+    handle::{Endpoints, NewOperation, RegistrationChange, SubmitError, Submitted},
     services::{Process, ShardMessage},
 };
 use crate::{identity::DeviceId, profile::LoadError};
@@ -29,7 +30,7 @@ impl Service {
         process.inboxes.of(shard).push(message);
     }
 
-    fn send_to_all(&self, message: impl Fn(oneshot::Sender<()>) -> ShardMessage) -> BoxFuture<()> {
+    fn send_to_all(&self, message: impl Fn(oneshot::Sender<()>) -> ShardMessage) -> BoxFuture<'static, ()> {
         let waits: Vec<_> = (0..self.process.inboxes.shards())
             .map(|shard| {
                 let (done, told) = oneshot::channel();
@@ -46,25 +47,33 @@ impl Service {
     }
 
     /// Gives all devices of this process up with exact state.
-    pub fn drain(&self) -> BoxFuture<()> {
+    pub fn drain(&self) -> BoxFuture<'static, ()> {
         self.send_to_all(|done| ShardMessage::Drain { done })
     }
 }
 
 impl Endpoints for Service {
-    fn submit(&self, device: DeviceId, operation: NewOperation) -> BoxFuture<Result<Submitted, SubmitError>> {
+    fn submit(
+        &self,
+        device: DeviceId,
+        operation: NewOperation,
+    ) -> BoxFuture<'static, Result<Submitted, SubmitError>> {
         let (reply, answer) = oneshot::channel();
         self.send(device, ShardMessage::Submit { device, operation: Box::new(operation), reply });
         Box::pin(async move { answer.await.unwrap_or(Err(SubmitError::Overloaded)) })
     }
 
-    fn cancel(&self, device: DeviceId, operation: String) -> BoxFuture<Result<Operation, SubmitError>> {
+    fn cancel(
+        &self,
+        device: DeviceId,
+        operation: String,
+    ) -> BoxFuture<'static, Result<Operation, SubmitError>> {
         let (reply, answer) = oneshot::channel();
         self.send(device, ShardMessage::Cancel { device, operation, reply });
         Box::pin(async move { answer.await.unwrap_or(Err(SubmitError::Overloaded)) })
     }
 
-    fn device_changed(&self, device: DeviceId) -> BoxFuture<()> {
+    fn device_changed(&self, device: DeviceId) -> BoxFuture<'static, ()> {
         let (done, told) = oneshot::channel();
         self.send(device, ShardMessage::DeviceChanged { device, done });
         Box::pin(async move {
@@ -73,7 +82,7 @@ impl Endpoints for Service {
         })
     }
 
-    fn profile_changed(&self, profile: &str) -> BoxFuture<()> {
+    fn profile_changed(&self, profile: &str) -> BoxFuture<'static, ()> {
         let service = self.clone();
         let name: Arc<str> = profile.into();
         Box::pin(async move {
@@ -89,7 +98,7 @@ impl Endpoints for Service {
         })
     }
 
-    fn models_changed(&self) -> BoxFuture<()> {
+    fn models_changed(&self) -> BoxFuture<'static, ()> {
         self.process.models.refresh();
         self.send_to_all(|done| ShardMessage::ModelsChanged { done })
     }

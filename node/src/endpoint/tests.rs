@@ -37,7 +37,10 @@ const NAME: &str = "urn:test:1";
 struct NoProfiles;
 
 impl ProfileSource for NoProfiles {
-    fn load(&self, _: &str) -> super::handle::BoxFuture<Result<Option<godwit_proto::v1::Profile>, String>> {
+    fn load(
+        &self,
+        _: &str,
+    ) -> futures_util::future::BoxFuture<'static, Result<Option<godwit_proto::v1::Profile>, String>> {
         Box::pin(std::future::ready(Ok(None)))
     }
 }

@@ -29,7 +29,7 @@ use godwit_lwm2m::{
 };
 
 pub use builtin::{DEFAULT, DEMO, builtin};
-pub use client::{Client, Registered};
+pub use client::Client;
 pub use document::{Fault, ProfileError};
 pub use import::{About, ImportError, ImportFault, Imported, Note};
 pub use json::{from_json, to_json};

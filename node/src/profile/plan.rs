@@ -197,11 +197,11 @@ impl Versioned {
     /// Whether the device has this path, and if it is to be read, whether it can be.
     fn offered(&self, client: &Client<'_>, read: bool) -> Result<(), SkipReason> {
         let object = self.path.object_id().unwrap_or_default();
-        let registered = client.registered.version(object).ok_or(SkipReason::NoObject)?;
+        let registered = client.registered.object(object).ok_or(SkipReason::NoObject)?.version;
         if self.version.is_some_and(|version| version != registered) {
             return Err(SkipReason::Version { registered });
         }
-        if !client.registered.contains(&self.path) {
+        if !client.registered.covers(&self.path) {
             return Err(SkipReason::NoInstance);
         }
         let model = client.models.resource(&self.path);

@@ -6,14 +6,14 @@ use std::{
 };
 
 use super::{Profile, ProfileError, builtin};
-use crate::endpoint::handle::BoxFuture;
+use futures_util::future::BoxFuture;
 use godwit_proto::v1;
 
 /// Where profiles are kept.
 pub trait ProfileSource: Send + Sync + 'static {
     /// The stored profile of this name, without "profiles/"; `None` if there is none. The text says why the
     /// store could not answer.
-    fn load(&self, name: &str) -> BoxFuture<Result<Option<v1::Profile>, String>>;
+    fn load(&self, name: &str) -> BoxFuture<'static, Result<Option<v1::Profile>, String>>;
 }
 
 /// Why a profile could not be had.
@@ -121,7 +121,7 @@ mod tests {
     }
 
     impl ProfileSource for Stored {
-        fn load(&self, name: &str) -> BoxFuture<Result<Option<v1::Profile>, String>> {
+        fn load(&self, name: &str) -> BoxFuture<'static, Result<Option<v1::Profile>, String>> {
             self.asked.fetch_add(1, Ordering::Relaxed);
             let found = self.profile.lock().unwrap().clone().filter(|profile| profile.name == name);
             Box::pin(async { Ok(found) })

@@ -9,12 +9,12 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::BoxFuture;
 use godwit::{
     admin::{Admin, Parts},
     config,
     endpoint::handle::{
-        BoxFuture, Endpoints, NewOperation, RegistrationChange, RegistrationChangeKind, SubmitError,
-        Submitted,
+        Endpoints, NewOperation, RegistrationChange, RegistrationChangeKind, SubmitError, Submitted,
     },
     identity::{DeviceId, Owner},
     models::Models,
@@ -104,7 +104,11 @@ impl Double {
 }
 
 impl Endpoints for Double {
-    fn submit(&self, device: DeviceId, new: NewOperation) -> BoxFuture<Result<Submitted, SubmitError>> {
+    fn submit(
+        &self,
+        device: DeviceId,
+        new: NewOperation,
+    ) -> BoxFuture<'static, Result<Submitted, SubmitError>> {
         self.submitted.lock().unwrap().push(new.clone());
         let mut operation = Operation {
             name: format!("devices/{device}/operations/{}", new.id),
@@ -142,7 +146,7 @@ impl Endpoints for Double {
         })
     }
 
-    fn cancel(&self, device: DeviceId, id: String) -> BoxFuture<Result<Operation, SubmitError>> {
+    fn cancel(&self, device: DeviceId, id: String) -> BoxFuture<'static, Result<Operation, SubmitError>> {
         let store = self.store.clone();
         Box::pin(async move {
             let record = store.load(device).await.unwrap().ok_or(SubmitError::NoSuchOperation)?;
@@ -158,17 +162,17 @@ impl Endpoints for Double {
         })
     }
 
-    fn device_changed(&self, device: DeviceId) -> BoxFuture<()> {
+    fn device_changed(&self, device: DeviceId) -> BoxFuture<'static, ()> {
         self.told.lock().unwrap().push(format!("devices/{device}"));
         Box::pin(async {})
     }
 
-    fn profile_changed(&self, profile: &str) -> BoxFuture<()> {
+    fn profile_changed(&self, profile: &str) -> BoxFuture<'static, ()> {
         self.told.lock().unwrap().push(format!("profiles/{profile}"));
         Box::pin(async {})
     }
 
-    fn models_changed(&self) -> BoxFuture<()> {
+    fn models_changed(&self) -> BoxFuture<'static, ()> {
         self.told.lock().unwrap().push("models".to_owned());
         Box::pin(async {})
     }
