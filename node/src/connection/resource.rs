@@ -8,13 +8,13 @@ use crate::identity::RegistrationId;
 /// What a request is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Resource {
-    /// POST /rd.
+    /// `POST /rd`.
     Register,
-    /// POST /rd/<id>.
+    /// `POST /rd/<id>`.
     Update(RegistrationId),
-    /// DELETE /rd/<id>.
+    /// `DELETE /rd/<id>`.
     Deregister(RegistrationId),
-    /// POST /dp (Send).
+    /// `POST /dp` (Send).
     Send,
     /// GET /.well-known/core (RFC 6690).
     Discover,

@@ -26,14 +26,14 @@ pub struct Link {
 /// What a device has said, as its connection understood it.
 #[derive(Debug)]
 pub enum Uplink {
-    /// POST /rd, well-formed.
+    /// `POST /rd`, well-formed.
     Register {
         /// What to answer to.
         call: Call,
         /// The registration it asks for, with its endpoint name.
         registration: Box<Registration>,
     },
-    /// POST /rd/<id>, still to be read: how depends on the registration.
+    /// `POST /rd/<id>`, still to be read: how depends on the registration.
     Update {
         /// What to answer to.
         call: Call,
@@ -42,14 +42,14 @@ pub enum Uplink {
         /// The request.
         request: Box<Request>,
     },
-    /// DELETE /rd/<id>.
+    /// `DELETE /rd/<id>`.
     Deregister {
         /// What to answer to.
         call: Call,
         /// The registration it means.
         registration: RegistrationId,
     },
-    /// POST /dp: values that nobody asked for.
+    /// `POST /dp`: values that nobody asked for.
     Send {
         /// What to answer to.
         call: Call,
