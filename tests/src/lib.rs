@@ -1,6 +1,6 @@
 //! What the whole-system tests share: real nodes, real clients, and ways to wait for what they do.
 //!
-//! Nothing here sleeps for a time and hopes: [`mod@wait`] and its users wait for a condition, up to [`PATIENCE`], and say
+//! Nothing here sleeps for a time and hopes: `wait` and its users wait for a condition, up to [`PATIENCE`], and say
 //! what they saw when it never came. A part that a user's machine lacks (Java, Maven, coap-client) is a printed skip;
 //! with `CI=true` it is a failure.
 #![allow(clippy::print_stderr, clippy::unwrap_used)]
