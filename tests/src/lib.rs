@@ -10,9 +10,12 @@ mod binary;
 mod coap_client;
 mod inbox;
 mod leshan;
+mod load;
 mod node;
 mod proxy;
 mod raw;
+mod report;
+mod scale;
 mod sink;
 mod wait;
 
@@ -20,9 +23,12 @@ pub use admin::{Admin, reason, value};
 pub use coap_client::coap_client;
 pub use inbox::Inbox;
 pub use leshan::{Client, Leshan};
+pub use load::Load;
 pub use node::{Node, Setup};
 pub use proxy::{Faults, Proxy};
 pub use raw::{Message, Raw};
+pub use report::report;
+pub use scale::{Hostile, LoadKill, Scale};
 pub use sink::Sink;
 pub use wait::{PATIENCE, wait};
 

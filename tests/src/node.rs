@@ -103,6 +103,16 @@ impl Node {
         Sink::new(self.folder.join("telemetry/telemetry.ndjson"))
     }
 
+    /// The folder that the file sink writes to.
+    pub fn telemetry(&self) -> PathBuf {
+        self.folder.join("telemetry")
+    }
+
+    /// The process that runs now, or ran last.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What the node wrote to its log up to now.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().clone()
@@ -125,6 +135,16 @@ impl Node {
         let metrics = self.http("/metrics").expect("metrics are served");
         let value = metrics.lines().find_map(|text| text.strip_prefix(line)?.strip_prefix(' '));
         value.map_or(0.0, |value| value.parse().expect("a number"))
+    }
+
+    /// The sum of a metric over the lines that have this label, `metric_sum("godwit_actors", "actor=\"endpoint\"")`, and
+    /// over all its lines where the label is "".
+    pub fn metric_sum(&self, name: &str, label: &str) -> f64 {
+        let metrics = self.http("/metrics").expect("metrics are served");
+        let of_name = metrics.lines().filter(|line| {
+            line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])) && line.contains(label)
+        });
+        of_name.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
     }
 
     /// Ends the process at once, as a crash would.
@@ -170,7 +190,9 @@ impl Drop for Node {
         if thread::panicking() {
             eprintln!("--- log of the node at {} ---\n{}", self.address, self.log());
             let records = fs::read_to_string(self.folder.join("telemetry/telemetry.ndjson"));
-            eprintln!("--- its records ---\n{}---", records.unwrap_or_default());
+            let records: Vec<_> = records.as_deref().unwrap_or_default().lines().collect();
+            let last = records.len().saturating_sub(200);
+            eprintln!("--- its records, from number {last} on ---\n{}\n---", records[last..].join("\n"));
         }
         let _ = fs::remove_dir_all(&self.folder);
     }

@@ -1,0 +1,64 @@
+//! How large the load-based checks are.
+
+use std::{env, time::Duration};
+
+/// The sizes of every check that puts load on a node: `make test` takes [`Scale::TEST`], minutes on any machine, and
+/// `make soak` takes [`Scale::SOAK`], whose figures are the ones that are published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scale {
+    /// The scale's name.
+    pub name: &'static str,
+    /// See `load_kill`.
+    pub load_kill: LoadKill,
+    /// See `hostile`.
+    pub hostile: Hostile,
+}
+
+/// A fleet notifies into the file sink while the node is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoadKill {
+    /// Devices that register first.
+    pub devices: u32,
+    /// Confirmable notifications per second, over all devices in turn.
+    pub rate: u32,
+    /// How long they are sent.
+    pub duration: Duration,
+    /// How many times the node is killed and started again, at even distances.
+    pub kills: u32,
+}
+
+/// Random and mutated datagrams among good devices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hostile {
+    /// Datagrams of one dose.
+    pub datagrams: u32,
+    /// Datagrams per second.
+    pub rate: u32,
+    /// Growth of the node's memory that the second dose may cause, in bytes.
+    pub growth: u64,
+}
+
+impl Scale {
+    /// `make test`.
+    pub const TEST: Scale = Scale {
+        name: "test",
+        load_kill: LoadKill { devices: 300, rate: 300, duration: Duration::from_secs(6), kills: 1 },
+        hostile: Hostile { datagrams: 20_000, rate: 4000, growth: 4 << 20 },
+    };
+
+    /// `make soak`.
+    pub const SOAK: Scale = Scale {
+        name: "soak",
+        load_kill: LoadKill { devices: 10_000, rate: 5000, duration: Duration::from_secs(60), kills: 3 },
+        hostile: Hostile { datagrams: 1_000_000, rate: 10_000, growth: 4 << 20 },
+    };
+
+    /// What the environment variable `SCALE` names, "test" where it is not set.
+    pub fn from_environment() -> Scale {
+        match env::var("SCALE").as_deref() {
+            Err(_) | Ok("" | "test") => Scale::TEST,
+            Ok("soak") => Scale::SOAK,
+            Ok(other) => panic!("SCALE is {other:?}: test or soak"),
+        }
+    }
+}
