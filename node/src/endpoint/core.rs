@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use godwit_coap::{Code, Response};
+use godwit_coap::{Code, FailReason, Response};
 
 use super::{
     access::Access,
@@ -35,6 +35,7 @@ use crate::{
     identity::DeviceId,
     metrics::labels,
     profile::{PowerMode, Profile},
+    shard::ActorKey,
     store::{APPLIED_FOR_MS, Change, Claimed, DeviceRecord, StoreError, value},
     telemetry::{Event, Orders, Record, SinkError},
 };
@@ -127,11 +128,7 @@ impl Core {
     pub(super) fn apply(&mut self, now: Reading, input: Input) {
         match input {
             Input::Uplink(link, uplink) => self.handle_uplink(now, link, uplink),
-            Input::Unlinked(connection) => {
-                if self.link.is_some_and(|link| link.connection == connection) {
-                    self.link = None;
-                }
-            }
+            Input::Unlinked(connection) => self.handle_unlinked(now, connection),
             Input::Persisted(id, result) => self.handle_persisted(now, id, result),
             Input::Published(id, result) => self.handle_published(now, id, result),
             Input::Submit(new) => {
@@ -166,20 +163,37 @@ impl Core {
         let registered = self.registered.as_ref().filter(|_| !self.expiring);
         let expires = registered.map(|registered| registered.expires);
         let asleep = (self.awake && self.sleeps()).then(|| self.heard + self.awake_window());
-        let due = self.downlinks.operations.iter().map(|stored| stored.due_at);
+        // What is under way ends by itself: its TTL no longer counts, and nothing is given up before.
+        let flying = self.downlinks.flying();
+        let waiting = self.downlinks.operations.iter().filter(|stored| Some(stored.id.as_str()) != flying);
+        let due = waiting.map(|stored| stored.due_at);
         let due = due.chain(self.downlinks.ended.iter().map(|(_, due)| *due)).min();
-        let passive = Some(self.active + self.services.process.config.limits.passivate_after);
+        let due = due.filter(|_| !self.expiring);
+        let passive = self.active + self.services.process.config.limits.passivate_after;
+        let passive = self.downlinks.flight.is_none().then_some(passive);
         [expires, asleep, due.map(|due| now.instant_at(due)), passive].into_iter().flatten().min()
     }
 
     fn handle_uplink(&mut self, now: Reading, link: Link, uplink: Uplink) {
+        // The end of a request of ours is always taken: the device won't repeat it, and what was asked would never end.
+        match uplink {
+            Uplink::Response { token, response } => {
+                self.heard(now, link, false);
+                return self.handle_response(now, token, *response);
+            }
+            Uplink::Failed { token, reason } => {
+                self.active = now.now;
+                return self.handle_failed(now, token, reason);
+            }
+            _ => {}
+        }
         if self.leaving() || self.waiting.len() >= MAX_OUTSTANDING {
             return self.leave_unanswered(link, &uplink);
         }
         if let Some(reason) = self.access.refuses_no_sec() {
             return self.refuse(now, link, &uplink, reason);
         }
-        self.heard(now, link, &uplink);
+        self.heard(now, link, matches!(uplink, Uplink::Register { .. }));
         match uplink {
             Uplink::Register { call, registration } => self.handle_register(now, link, call, *registration),
             Uplink::Update { call, registration, request } => {
@@ -190,26 +204,33 @@ impl Core {
             }
             Uplink::Send { call, request } => self.handle_send(now, link, call, &request),
             Uplink::Notification(notification) => self.handle_notification(now, link, notification),
-            Uplink::Response { token, response } => self.handle_response(now, token, *response),
-            Uplink::Failed { token, reason } => self.handle_failed(now, token, reason),
+            Uplink::Response { .. } | Uplink::Failed { .. } => {}
         }
     }
 
-    /// Remembers that and where the device was heard.
-    fn heard(&mut self, now: Reading, link: Link, uplink: &Uplink) {
+    /// Remembers that and where the device was heard. A register is linked once it is stored.
+    fn heard(&mut self, now: Reading, link: Link, register: bool) {
         self.active = now.now;
-        if matches!(uplink, Uplink::Failed { .. }) {
-            return;
-        }
         self.heard = now.now;
         self.downlinks.unreachable = false;
-        if self.registered.is_some() && self.link.is_none() && !matches!(uplink, Uplink::Register { .. }) {
+        if self.registered.is_some() && self.link.is_none() && !register {
             self.link_to(link);
         }
         if self.sleeps() && !self.awake {
             self.awake = true;
             let cause = self.cause(&[b"awake", &now.unix_ms.to_be_bytes()]);
             self.announce(now, Event::Awake, cause);
+        }
+    }
+
+    /// A connection is gone, or another device's: what was sent or asked over it gets no answer.
+    fn handle_unlinked(&mut self, now: Reading, connection: ActorKey) {
+        self.observations.drop_partial(connection);
+        if self.link.is_some_and(|link| link.connection == connection) {
+            self.link = None;
+            if let Some(flight) = self.downlinks.flight.take() {
+                self.land_failed(now, *flight, FailReason::Timeout);
+            }
         }
     }
 
@@ -290,6 +311,8 @@ impl Core {
                     let id = id.clone();
                     self.queue_again(&id);
                 }
+                // Else the next attempt would fail at once, and so on without end.
+                self.downlinks.unreachable = true;
             }
             // The caller hears what happened, though a later owner may not know it.
             Then::Ended(operation) => self.operation_ended(now, *operation),

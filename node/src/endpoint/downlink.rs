@@ -98,6 +98,14 @@ impl Downlinks {
         id
     }
 
+    /// The operation that is under way.
+    pub(super) fn flying(&self) -> Option<&str> {
+        match self.flight.as_deref() {
+            Some(Flight { purpose: Purpose::Command(id), .. }) => Some(id),
+            _ => None,
+        }
+    }
+
     /// Takes the request under way, if it has this token.
     fn land(&mut self, token: Token) -> Option<Box<Flight>> {
         self.flight.take_if(|flight| flight.token == token)
@@ -247,7 +255,7 @@ impl Core {
         }
     }
 
-    fn land_failed(&mut self, now: Reading, flight: Flight, reason: FailReason) {
+    pub(super) fn land_failed(&mut self, now: Reading, flight: Flight, reason: FailReason) {
         if reason == FailReason::Timeout {
             self.downlinks.unreachable = true;
         }

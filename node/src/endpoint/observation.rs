@@ -20,6 +20,7 @@ use crate::{
     entropy,
     metrics::labels,
     profile::Target,
+    shard::ActorKey,
     store::{Change, value, value::observation::State},
     telemetry::{Cause, Event, Uplink as Message},
 };
@@ -151,6 +152,11 @@ impl Observations {
         Some(self.list.remove(at))
     }
 
+    /// Gives up fetches over a connection that is gone; the device repeats those notifications.
+    pub(super) fn drop_partial(&mut self, connection: ActorKey) {
+        self.partial.retain(|partial| partial.link.connection != connection);
+    }
+
     pub(super) fn replace(&mut self, list: Vec<Observation>) {
         self.list = list;
         self.list.shrink_to_fit();
@@ -202,12 +208,16 @@ impl Core {
     pub(super) fn handle_rest(&mut self, now: Reading, token: Token, rest: Option<Response>) -> Option<()> {
         let at = self.observations.partial.iter().position(|partial| partial.token == token)?;
         let partial = self.observations.partial.swap_remove(at);
-        // Without the rest nothing is acknowledged: the device repeats the notification.
-        if let Some(rest) = rest
-            && rest.code.is_success()
-        {
-            let now = Reading { now: now.now.max(partial.since), ..now };
-            self.take_notification(now, partial.link, *partial.notification, Some(rest));
+        match rest.filter(|rest| rest.code.is_success()) {
+            Some(rest) => {
+                let now = Reading { now: now.now.max(partial.since), ..now };
+                self.take_notification(now, partial.link, *partial.notification, Some(rest));
+            }
+            // Without the rest nothing is acknowledged: what the device repeats is fetched anew.
+            None => {
+                let message_id = partial.notification.message_id;
+                self.downlink(partial.link, Downlink::ForgetNotification { message_id });
+            }
         }
         Some(())
     }
@@ -220,7 +230,10 @@ impl Core {
         whole: Option<Response>,
     ) {
         let Notification { token, message_id, observe, response: first, .. } = notification;
-        let Some(observation) = self.observations.by_token_mut(token) else { return };
+        let Some(observation) = self.observations.by_token_mut(token) else {
+            // It ended while its last body was fetched.
+            return self.downlink(link, Downlink::Reset { message_id });
+        };
         let stale = observe.is_some_and(|n| observation.order.accept(now.now, n) == Freshness::Stale);
         let kind = if stale { labels::Notification::Stale } else { labels::Notification::Published };
         let (base, format) = (observation.base(), observation.format);

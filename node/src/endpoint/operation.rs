@@ -406,10 +406,7 @@ impl Core {
 
     /// Ends what has waited too long and drops records that were kept long enough.
     pub(super) fn expire_operations(&mut self, now: Reading) {
-        let flying = match self.downlinks.flight.as_deref() {
-            Some(Flight { purpose: Purpose::Command(id), .. }) => Some(id.clone()),
-            _ => None,
-        };
+        let flying = self.downlinks.flying().map(str::to_owned);
         let late: Vec<String> = self
             .downlinks
             .operations

@@ -712,3 +712,113 @@ fn a_device_whose_credential_no_longer_fits_is_given_up() {
     assert_eq!(bench.replies(), [Code::FORBIDDEN]);
     assert_eq!(bench.events(), ["refused"]);
 }
+
+/// A deadline in the past would be armed, fire and be armed again without end.
+fn no_deadline_has_passed(bench: &Bench) {
+    let due = bench.core.poll_timeout(bench.now);
+    assert!(due.is_none_or(|due| due > bench.now.now), "{:?} ago", due.map(|due| bench.now.now - due));
+}
+
+#[test]
+fn a_request_under_way_longer_than_its_ttl_or_the_idle_time_arms_no_past_deadline() {
+    let mut bench = Bench::registered("default", "lt=86400&lwm2m=1.1");
+    bench.apply(Input::Submit(Box::new(NewOperation {
+        id: "a".to_owned(),
+        command: Command { kind: Some(read("/3/0/0")) },
+        ttl: Duration::from_secs(1),
+        queue: false,
+        at_least_once: false,
+    })));
+    bench.write_all();
+    for _ in 0..3 {
+        bench.pass(Duration::from_secs(2));
+        no_deadline_has_passed(&bench);
+    }
+    bench.pass(Duration::from_secs(700));
+    no_deadline_has_passed(&bench);
+    assert_eq!(bench.ended(), []);
+}
+
+#[test]
+fn an_expiry_that_is_being_written_arms_no_past_deadline() {
+    let mut bench = Bench::registered("default", "lt=60&lwm2m=1.1&Q");
+    bench.pass(Duration::from_secs(89));
+    bench.apply(Input::Submit(Box::new(NewOperation {
+        id: "a".to_owned(),
+        command: Command { kind: Some(read("/3/0/0")) },
+        ttl: Duration::from_secs(1),
+        queue: true,
+        at_least_once: false,
+    })));
+    let (id, _) = bench.writes.remove(0);
+    bench.apply(Input::Persisted(id, Ok(())));
+    bench.fail(FailReason::Timeout);
+    bench.write_all();
+    bench.pass(Duration::from_secs(5));
+    assert_eq!(bench.writes.len(), 1, "the expiry");
+    no_deadline_has_passed(&bench);
+}
+
+#[test]
+fn an_answer_is_taken_however_much_is_outstanding_or_while_leaving() {
+    let (mut bench, token) = observed();
+    bench.submit("a", read("/3/0/0"), false);
+    bench.write_all();
+    for n in 0..10 {
+        bench.notify(token, 100 + n, 10 + u32::from(n), "1");
+    }
+    assert_eq!(bench.publications.len(), 8);
+    bench.apply(Input::Release(StopReason::Bound));
+    bench.respond(Response::new(Code::CONTENT).content(0, "Godwit"));
+    bench.write_all();
+    assert_eq!(bench.ended(), [(State::Succeeded, String::new())]);
+}
+
+#[test]
+fn a_request_ends_with_its_connection() {
+    let mut bench = Bench::registered("default", "lt=600&lwm2m=1.1");
+    bench.submit("a", read("/3/0/0"), false);
+    bench.write_all();
+    bench.apply(Input::Unlinked(link(1000).connection));
+    bench.write_all();
+    assert_eq!(bench.ended()[0].0, State::Failed);
+    assert!(bench.core.downlinks.flight.is_none());
+}
+
+#[test]
+fn a_store_that_cannot_write_is_not_tried_again_and_again() {
+    let mut bench = Bench::registered("default", "lt=600&lwm2m=1.1");
+    bench.submit("a", read("/3/0/0"), true);
+    let mut failed = 0;
+    while let Some((id, _)) = (!bench.writes.is_empty()).then(|| bench.writes.remove(0)) {
+        bench.apply(Input::Persisted(id, Err(StoreError::Unavailable("disk".into()))));
+        failed += 1;
+        assert!(failed < 10, "an endless loop");
+    }
+    bench.submit("b", read("/3/0/0"), true);
+    bench.submit("c", read("/3/0/0"), true);
+    while let Some((id, _)) = (!bench.writes.is_empty()).then(|| bench.writes.remove(0)) {
+        bench.apply(Input::Persisted(id, Err(StoreError::Unavailable("disk".into()))));
+        failed += 1;
+        assert!(failed < 10, "an endless loop");
+    }
+}
+
+#[test]
+fn a_blockwise_notification_whose_rest_fails_may_be_repeated() {
+    let (mut bench, token) = observed();
+    bench.say(Uplink::Notification(Box::new(Notification {
+        token,
+        message_id: 50,
+        confirmable: true,
+        observe: Some(9),
+        response: Response::new(Code::CONTENT).content(0, "part").observe(9),
+        more: true,
+    })));
+    let fetch = bench.downlinks.iter().find_map(|downlink| match downlink {
+        Downlink::Continue { token, .. } => Some(*token),
+        _ => None,
+    });
+    bench.say(Uplink::Failed { token: fetch.unwrap(), reason: FailReason::Timeout });
+    assert!(matches!(bench.downlinks.last(), Some(Downlink::ForgetNotification { message_id: 50 })));
+}
