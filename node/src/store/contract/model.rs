@@ -161,7 +161,10 @@ impl Model {
         }
         let header = &known.record.header;
         let after = header.by_address.then_some(header.peer).flatten();
-        next.readdress(device, before, after);
+        let arrived = |change: &Change| matches!(change, Change::Address { by_address: true, .. });
+        if before != after || changes.iter().any(arrived) {
+            next.readdress(device, before, after);
+        }
         next.check_unique(device)?;
         next.settle(device);
         *self = next;
@@ -217,9 +220,6 @@ impl Model {
         before: Option<std::net::SocketAddr>,
         after: Option<std::net::SocketAddr>,
     ) {
-        if before == after {
-            return;
-        }
         if let Some(before) = before.map(Pointer::Address)
             && self.addresses.get(&before) == Some(&device)
         {

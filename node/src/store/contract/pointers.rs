@@ -81,6 +81,13 @@ pub(super) fn an_address_belongs_to_the_last_who_came_from_it(subject: &mut dyn 
     assert_eq!(found(subject, Pointer::Address(x)), Some(device("one")));
     moves("two", &two, x, true);
     assert_eq!(found(subject, Pointer::Address(x)), Some(device("two")));
+    moves("one", &one, x, true);
+    assert_eq!(
+        found(subject, Pointer::Address(x)),
+        Some(device("one")),
+        "it was there before, and is there again"
+    );
+    moves("two", &two, x, true);
     moves("one", &one, y, true);
     assert_eq!(
         found(subject, Pointer::Address(x)),

@@ -187,6 +187,8 @@ struct Edit<'t, 'a> {
     row: Row,
     before: Option<Row>,
     pointers_stale: bool,
+    /// The device is at its address now, whoever was there since it was last.
+    address_taken: bool,
     queue_stale: bool,
     swept: bool,
 }
@@ -196,7 +198,8 @@ impl<'t, 'a> Edit<'t, 'a> {
         let before =
             txn.get(Table::Device, device.as_bytes())?.map(|bytes| Row::decode(&bytes)).transpose()?;
         let row = before.clone().unwrap_or_default();
-        Ok(Self { txn, device, row, before, pointers_stale: false, queue_stale: false, swept: false })
+        let (pointers_stale, address_taken, queue_stale, swept) = (false, false, false, false);
+        Ok(Self { txn, device, row, before, pointers_stale, address_taken, queue_stale, swept })
     }
 
     fn is_known(&self) -> bool {
@@ -235,7 +238,8 @@ impl<'t, 'a> Edit<'t, 'a> {
             Change::Event(event) => self.put_event(&event),
             Change::Address { peer, local, by_address } => {
                 let header = &mut self.row.header;
-                self.pointers_stale |= header.peer != peer || header.by_address != by_address;
+                self.pointers_stale |= by_address || header.peer != peer || header.by_address;
+                self.address_taken |= by_address;
                 (header.peer, header.local, header.by_address) = (peer, local, by_address);
             }
             Change::PathNode(node) => self.row.header.path_node = Some(node),
@@ -309,7 +313,8 @@ impl<'t, 'a> Edit<'t, 'a> {
         let me = self.device.as_bytes();
         let before = self.before.as_ref().map(pointers).transpose()?.unwrap_or_default();
         let after = pointers(&self.row)?;
-        for pointer in after.iter().filter(|pointer| !before.contains(pointer)) {
+        let taken = |pointer: &Pointer| self.address_taken && matches!(pointer, Pointer::Address(_));
+        for pointer in after.iter().filter(|pointer| taken(pointer) || !before.contains(pointer)) {
             let key = pointer.key();
             let unique = !matches!(pointer, Pointer::Address(_));
             let holder = if unique { self.txn.get(Table::Pointer, &key)? } else { None };
