@@ -100,7 +100,7 @@ async fn serve(config: Arc<Config>) -> Result<(), AppError> {
     let metrics_listener = listen("metrics.listen", config.metrics.listen).await?;
     let data_dir = DataDir::open(&config.node.data_dir)?;
 
-    let store = open_store(&config, &data_dir)?;
+    let store = open_store(&config, &data_dir, &readiness)?;
     let models = Arc::new(Models::new());
     models.reload(&*store).await?;
     let sealer = Arc::new(Sealer::new(data_dir.seal_key(&config.store)?.expose()));
@@ -149,16 +149,27 @@ async fn serve(config: Arc<Config>) -> Result<(), AppError> {
         .collect();
     let sweeper = tokio::spawn(sweep(process.clone()));
     let (stop_serving, stopped) = tokio::sync::watch::channel(false);
-    let admin = tokio::spawn(admin.run(until(stopped.clone())));
-    let health = tokio::spawn(health::serve(metrics_listener, exporter, readiness.clone(), until(stopped)));
+    let (stop_admin, admin_stopped) = tokio::sync::watch::channel(false);
+    let mut admin = tokio::spawn(admin.run(until(admin_stopped)));
+    let mut health =
+        tokio::spawn(health::serve(metrics_listener, exporter, readiness.clone(), until(stopped)));
     drop(starting);
     tracing::info!(node = %process.owner.node, shards, "serving");
 
     let result = tokio::select! {
         () = stop.requested() => Ok(()),
         () = died.notified() => Err(AppError::ShardDied),
+        ended = &mut admin => Err(broke_off("the admin API", ended.map(|ended| ended.map_err(AppError::from)))),
+        ended = &mut health => {
+            Err(broke_off("the metrics port", ended.map(|ended| ended.map_err(AppError::from))))
+        }
     };
     readiness.drain();
+    // No command comes any more for devices that are about to be given up. Nobody listens when this fails.
+    let _ = stop_admin.send(true);
+    if !admin.is_finished() {
+        let _ = admin.await;
+    }
     process.draining.store(true, Ordering::Relaxed);
     tracing::info!("draining");
     if tokio::time::timeout(config.node.drain_grace, service.drain()).await.is_err() {
@@ -170,13 +181,24 @@ async fn serve(config: Arc<Config>) -> Result<(), AppError> {
     }
     // Nobody listens any more when these fail.
     let _ = stop_serving.send(true);
-    let _ = tokio::join!(health, admin);
+    if !health.is_finished() {
+        let _ = health.await;
+    }
     for arbiter in arbiters {
         arbiter.stop();
         let _ = arbiter.join();
     }
     tracing::info!("stopped");
     result
+}
+
+/// Why a server that was to run until the end has ended.
+fn broke_off(what: &str, ended: Result<Result<(), AppError>, tokio::task::JoinError>) -> AppError {
+    match ended {
+        Ok(Err(error)) => error,
+        Ok(Ok(())) => AppError::Io(io::Error::other(format!("{what} has ended"))),
+        Err(error) => AppError::Io(io::Error::other(format!("{what} has died: {error}"))),
+    }
 }
 
 async fn until(mut stopped: tokio::sync::watch::Receiver<bool>) {
@@ -208,15 +230,22 @@ async fn listen(setting: &'static str, address: SocketAddr) -> Result<TcpListene
     TcpListener::bind(address).await.map_err(|source| AppError::Bind { setting, address, source })
 }
 
-fn open_store(config: &Config, data_dir: &DataDir) -> Result<Arc<dyn StateStore>, AppError> {
+fn open_store(
+    config: &Config,
+    data_dir: &DataDir,
+    readiness: &health::Readiness,
+) -> Result<Arc<dyn StateStore>, AppError> {
     let options =
         embedded::Options { sync: config.store.fsync == Fsync::Group, ..embedded::Options::default() };
     Ok(match config.store.kind {
         StoreKind::Embedded => Arc::new(Metered::new(
             embedded::Embedded::open(&data_dir.join("store"), options)
                 .map_err(|error| AppError::Store(error.to_string()))?,
+            readiness.clone(),
         )),
-        StoreKind::Memory => Arc::new(Metered::new(embedded::Embedded::in_memory(options)?)),
+        StoreKind::Memory => {
+            Arc::new(Metered::new(embedded::Embedded::in_memory(options)?, readiness.clone()))
+        }
     })
 }
 

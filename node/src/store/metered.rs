@@ -1,6 +1,9 @@
 //! A store that times what it is asked, whatever store does it.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
 
 use super::{
     Change, Claim, Claimed, Counts, DeviceFilter, DeviceRecord, DocumentKey, DocumentKind, Due, Expect,
@@ -8,6 +11,7 @@ use super::{
 };
 use crate::{
     clock,
+    health::{Hold, Readiness},
     identity::{DeviceId, Owner},
     metrics::{self, labels::StoreCall},
 };
@@ -18,20 +22,52 @@ use crate::{
 pub struct Metered {
     inner: Arc<dyn StateStore>,
     metrics: Arc<metrics::Store>,
+    writes: Arc<Writes>,
+}
+
+/// Whether devices' changes can be written. While they can't, the node is not ready.
+#[derive(Debug)]
+struct Writes {
+    readiness: Readiness,
+    failing: AtomicBool,
+    hold: Mutex<Option<Hold>>,
+}
+
+impl Writes {
+    fn ended<T>(&self, result: &Result<T, StoreError>) {
+        match result {
+            Err(StoreError::Unavailable(reason)) if !self.failing.swap(true, Ordering::Relaxed) => {
+                tracing::error!(reason, "the store can't write: this node is not ready until it can");
+                *self.hold.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Some(self.readiness.hold("store"));
+            }
+            Ok(_) if self.failing.load(Ordering::Relaxed) && self.failing.swap(false, Ordering::Relaxed) => {
+                tracing::info!("the store can write again");
+                *self.hold.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            }
+            _ => {}
+        }
+    }
 }
 
 impl Metered {
-    /// Around a store; make it after [`metrics::install`].
-    pub fn new(inner: impl StateStore) -> Self {
-        Self { inner: Arc::new(inner), metrics: Arc::default() }
+    /// Around a store; make it after [`metrics::install`]. Holds `readiness` while devices' changes can't be
+    /// written.
+    pub fn new(inner: impl StateStore, readiness: Readiness) -> Self {
+        let writes = Writes { readiness, failing: AtomicBool::new(false), hold: Mutex::new(None) };
+        Self { inner: Arc::new(inner), metrics: Arc::default(), writes: Arc::new(writes) }
     }
 
     /// `answer` comes from the inner store, which was asked already: requests keep their order.
     fn time<T: 'static>(&self, call: StoreCall, answer: StoreFuture<T>) -> StoreFuture<T> {
         let metrics = self.metrics.clone();
+        let writes = matches!(call, StoreCall::Claim | StoreCall::Commit).then(|| self.writes.clone());
         let asked = clock::now();
         Box::pin(async move {
             let answer = answer.await;
+            if let Some(writes) = writes {
+                writes.ended(&answer);
+            }
             metrics.seconds[call].record(clock::now() - asked);
             if let Err(StoreError::Overloaded | StoreError::Unavailable(_) | StoreError::Unreadable { .. }) =
                 answer
@@ -129,8 +165,10 @@ mod tests {
     #[test]
     fn calls_are_timed_and_only_faults_of_the_store_count_as_errors() {
         let text = rendered(|| {
-            let store =
-                Metered::new(Embedded::in_memory(crate::store::embedded::Options::default()).unwrap());
+            let store = Metered::new(
+                Embedded::in_memory(crate::store::embedded::Options::default()).unwrap(),
+                Readiness::new(),
+            );
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             let device = DeviceId::of("urn:dev:1");
             assert_eq!(runtime.block_on(store.load(device)).unwrap(), None);
@@ -144,5 +182,25 @@ mod tests {
         ] {
             assert!(text.contains(line), "no {line} in\n{text}");
         }
+    }
+
+    #[test]
+    fn a_node_whose_store_cannot_write_is_not_ready_until_it_can() {
+        let readiness = Readiness::new();
+        let store = Metered::new(
+            Embedded::in_memory(crate::store::embedded::Options::default()).unwrap(),
+            readiness.clone(),
+        );
+        for _ in 0..2 {
+            store.writes.ended::<()>(&Err(StoreError::Unavailable("disk".into())));
+            assert_eq!(readiness.report().waiting_for, ["store"]);
+        }
+        store.writes.ended::<()>(&Err(StoreError::Overloaded));
+        assert_eq!(readiness.report().state, "waiting");
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let owner = Owner { node: "n".into(), boot: 1 };
+        let claim = store.claim(DeviceId::of("a"), &owner, Claim { create: true, seen: None });
+        runtime.block_on(claim).unwrap();
+        assert_eq!(readiness.report().state, "ready");
     }
 }
