@@ -43,8 +43,10 @@ pub(super) enum Input {
         /// The payload.
         bytes: Box<[u8]>,
     },
-    /// From the endpoint.
-    Downlink(Downlink),
+    /// From the endpoint of a device.
+    Downlink(DeviceId, Downlink),
+    /// The answer to a request for a registration that is not this connection's.
+    Answer(Downlink),
     /// The armed deadline has passed.
     Deadline,
 }
@@ -56,6 +58,8 @@ pub(super) struct ConnectionActor {
     link: Link,
     timer: TimerKey,
     armed: Option<Instant>,
+    /// An endpoint has taken the connection for its own.
+    linked: bool,
     /// Without an endpoint: when the connection goes.
     unlinked_until: Option<Instant>,
 }
@@ -71,7 +75,7 @@ impl ConnectionActor {
     ) -> Self {
         let timer = shard.timers.insert(Target::Connection(key));
         let link = Link { connection: key, socket, remote, local };
-        Self { shard, core, link, timer, armed: None, unlinked_until: None }
+        Self { shard, core, link, timer, armed: None, linked: false, unlinked_until: None }
     }
 
     fn count(&self, fate: Fate) {
@@ -139,12 +143,12 @@ impl ConnectionActor {
                 },
                 Err(_) => Downlink::Forget { id: call.id },
             };
-            address.do_send(Input::Downlink(downlink));
+            address.do_send(Input::Answer(downlink));
         });
     }
 
     fn rearm(&mut self, now: Instant, ctx: &mut Context<Self>) {
-        if self.core.device().is_some() {
+        if self.linked {
             self.unlinked_until = None;
         } else if self.unlinked_until.is_none() {
             self.unlinked_until = Some(now + UNLINKED_FOR);
@@ -178,18 +182,36 @@ impl Handler<Input> for ConnectionActor {
                 let fate = self.core.handle_datagram(now, &bytes);
                 self.count(fate);
             }
-            Input::Downlink(Downlink::Close) => {
+            // The address is another device's by now.
+            Input::Downlink(device, downlink)
+                if downlink.is_personal() && self.core.device() != Some(device) =>
+            {
+                self.shard.endpoints.unlinked(device, self.link.connection);
+            }
+            Input::Downlink(_, Downlink::Close) => {
                 // What the peer may still repeat is answered from the store.
                 self.core.link(None);
                 ctx.stop();
                 return;
             }
-            Input::Downlink(downlink) => {
-                if let Err((token, _)) = self.core.handle_downlink(now, downlink)
-                    && let Some(device) = self.core.device()
-                {
+            Input::Downlink(device, downlink) => {
+                match downlink {
+                    Downlink::Link { .. } => {
+                        self.linked = true;
+                        if let Some(earlier) = self.core.device().filter(|earlier| *earlier != device) {
+                            self.shard.endpoints.unlinked(earlier, self.link.connection);
+                        }
+                    }
+                    Downlink::Unlink => self.linked = false,
+                    _ => {}
+                }
+                if let Err((token, _)) = self.core.handle_downlink(now, downlink) {
                     self.hand_up(now, device, Uplink::Failed { token, reason: FailReason::BadOption });
                 }
+            }
+            Input::Answer(downlink) => {
+                // A reply can't fail to be sent.
+                let _ = self.core.handle_downlink(now, downlink);
             }
             Input::Deadline => {
                 self.armed = None;

@@ -113,6 +113,12 @@ impl Connection {
                 self.open.push((token, exchange));
             }
             Downlink::Link { device, uplink_body } => {
+                if self.device.is_some_and(|earlier| earlier != device) {
+                    // Nothing of the earlier device's is repeated to a stranger.
+                    for (_, exchange) in self.open.drain(..) {
+                        self.peer.cancel(now, exchange);
+                    }
+                }
                 self.device = Some(device);
                 if let Some(bytes) = uplink_body {
                     self.peer.limit_body(bytes);

@@ -28,7 +28,7 @@ use self::{
 use crate::{
     endpoint::{
         Endpoints,
-        link::{Downlink, Links},
+        link::{Downlink, Link, Links},
     },
     entropy,
     identity::DeviceId,
@@ -51,6 +51,8 @@ pub struct Connections {
     metrics: Rc<metrics::Shard>,
     table: Table<Addr<ConnectionActor>>,
     by_peer: RefCell<HashMap<(SocketId, SocketAddr), ActorKey>>,
+    /// The local addresses of the shard's sockets.
+    bound: Box<[SocketAddr]>,
 }
 
 /// What became of a datagram that was offered to the connections.
@@ -65,13 +67,14 @@ pub enum Offer {
 }
 
 impl Connections {
-    /// No connections yet.
+    /// No connections yet. `bound` are the local addresses of the shard's sockets.
     pub fn new(
         coap: Arc<godwit_coap::Config>,
         outbox: Rc<Outbox>,
         timers: Rc<Timers<Target>>,
         endpoints: Rc<Endpoints>,
         metrics: Rc<metrics::Shard>,
+        bound: Box<[SocketAddr]>,
     ) -> Rc<Self> {
         Rc::new(Self {
             coap,
@@ -81,6 +84,7 @@ impl Connections {
             metrics,
             table: Table::default(),
             by_peer: RefCell::default(),
+            bound,
         })
     }
 
@@ -96,6 +100,11 @@ impl Connections {
             }
             Some(Err(SendError::Closed(_))) | None => Offer::Unknown,
         }
+    }
+
+    /// Whether there is a connection with this peer.
+    pub fn has(&self, socket: SocketId, peer: SocketAddr) -> bool {
+        self.by_peer.borrow().contains_key(&(socket, peer))
     }
 
     /// Starts a connection with a peer. `device` is whose it is, where that is known; `first_message_id` is where
@@ -157,7 +166,52 @@ impl Connections {
 }
 
 impl Links for Connections {
-    fn deliver(&self, connection: ActorKey, downlink: Downlink) -> bool {
-        self.table.with(connection, |actor| actor.do_send(Input::Downlink(downlink))).is_some()
+    fn deliver(&self, connection: ActorKey, device: DeviceId, downlink: Downlink) -> bool {
+        self.table.with(connection, |actor| actor.do_send(Input::Downlink(device, downlink))).is_some()
+    }
+
+    fn reach(self: Rc<Self>, device: DeviceId, peer: SocketAddr, local: Option<SocketAddr>) -> Option<Link> {
+        let socket = socket_for(&self.bound, peer, local)?;
+        let local = local.map(|local| local.ip()).filter(|ip| !ip.is_unspecified());
+        let open = self.by_peer.borrow().get(&(socket, peer)).copied();
+        let connection = open.unwrap_or_else(|| self.open(socket, peer, local, Some(device)));
+        Some(Link { connection, socket, remote: peer, local })
+    }
+
+    fn local(&self, link: &Link) -> Option<SocketAddr> {
+        let bound = self.bound.get(usize::from(link.socket.0))?;
+        Some(SocketAddr::new(link.local.unwrap_or(bound.ip()), bound.port()))
+    }
+}
+
+/// The socket by which a peer is reached: the one that it sends to, or else the first of its family.
+fn socket_for(bound: &[SocketAddr], peer: SocketAddr, local: Option<SocketAddr>) -> Option<SocketId> {
+    let any = |bound: &SocketAddr| bound.ip().is_unspecified();
+    let reaches = |bound: &SocketAddr| bound.is_ipv4() == peer.is_ipv4() || (bound.is_ipv6() && any(bound));
+    let same = |bound: &SocketAddr| {
+        local.is_some_and(|local| local.port() == bound.port() && (any(bound) || local.ip() == bound.ip()))
+    };
+    let at = bound.iter().position(|bound| reaches(bound) && same(bound));
+    let at = at.or_else(|| bound.iter().position(reaches))?;
+    u8::try_from(at).ok().map(SocketId)
+}
+
+#[cfg(test)]
+mod address_tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_is_reached_by_the_socket_that_it_sends_to() {
+        let address = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let bound = [address("127.0.0.1:5683"), address("[::]:5685"), address("0.0.0.0:5687")];
+        let socket = |peer, local: Option<&str>| {
+            socket_for(&bound, address(peer), local.map(address)).map(|socket| socket.0)
+        };
+        assert_eq!(socket("127.0.0.2:9", Some("127.0.0.1:5683")), Some(0));
+        assert_eq!(socket("127.0.0.2:9", Some("10.0.0.1:5687")), Some(2));
+        assert_eq!(socket("[::1]:9", Some("[::1]:5685")), Some(1));
+        assert_eq!(socket("127.0.0.2:9", Some("10.0.0.1:1")), Some(0), "a setting has changed");
+        assert_eq!(socket("[::1]:9", None), Some(1));
+        assert_eq!(socket_for(&bound[..1], address("[::1]:9"), None), None);
     }
 }

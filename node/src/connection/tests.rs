@@ -237,3 +237,16 @@ fn a_request_that_is_never_acknowledged_ends_once_in_a_failure() {
     assert_eq!(sent, 5, "once, and four times again");
     assert!(matches!(pair.uplink().1, Uplink::Failed { reason: FailReason::Timeout, .. }));
 }
+
+#[test]
+fn what_an_earlier_device_was_asked_is_not_repeated_to_the_next_one() {
+    let mut pair = Pair::new(Some("a"));
+    let request = Box::new(Request::get("3/0/0"));
+    pair.connection
+        .handle_downlink(pair.now, Downlink::Request { token: 5.into(), message_id: 9, request })
+        .unwrap();
+    let device = DeviceId::of("b");
+    pair.connection.handle_downlink(pair.now, Downlink::Link { device, uplink_body: None }).unwrap();
+    while pair.connection.poll(pair.now, &Policy::default()).is_some() {}
+    assert_eq!(pair.connection.handle_timeout(pair.now + Duration::from_secs(5)), 0);
+}

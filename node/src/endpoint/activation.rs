@@ -60,7 +60,7 @@ pub(super) async fn activate(endpoints: Rc<Endpoints>, device: DeviceId) {
             let outcome = match &failure {
                 Failure::Unknown | Failure::NotRegistered => labels::Activation::Unknown,
                 Failure::Unavailable(reason) => {
-                    tracing::warn!(%device, reason, "a device could not be activated");
+                    tracing::debug!(%device, reason, "a device could not be activated");
                     labels::Activation::Failed
                 }
             };
@@ -68,7 +68,7 @@ pub(super) async fn activate(endpoints: Rc<Endpoints>, device: DeviceId) {
             let waiting = endpoints.by_device.borrow_mut().remove(&device);
             if let Some(Place::Activating(waiting)) = waiting {
                 for mail in waiting {
-                    refuse(&endpoints, mail, &failure);
+                    refuse(&endpoints, device, mail, &failure);
                 }
             }
         }
@@ -77,6 +77,10 @@ pub(super) async fn activate(endpoints: Rc<Endpoints>, device: DeviceId) {
 
 fn start(endpoints: &Rc<Endpoints>, device: DeviceId, core: Core, fence: Fence, reservation: Reservation) {
     let profile = core.profile.name().clone();
+    let revision = core.profile.revision();
+    let latest = endpoints.shared.process.profiles.cached(&profile);
+    // One that has changed since the activation read it.
+    let latest = latest.filter(|latest| latest.revision() != revision);
     let key = endpoints.table.insert_with(|key| {
         let actor = EndpointActor::new(endpoints.clone(), key, core, fence, reservation);
         Resident { address: actor.start(), profile, active: clock::now() }
@@ -85,6 +89,9 @@ fn start(endpoints: &Rc<Endpoints>, device: DeviceId, core: Core, fence: Fence, 
     let waited = endpoints.by_device.borrow_mut().insert(device, Place::Live(key));
     if let Some(Place::Activating(waiting)) = waited {
         endpoints.table.with(key, |resident| {
+            if let Some(profile) = latest {
+                resident.address.do_send(Mail::Core(Input::Profile(profile)));
+            }
             for mail in waiting {
                 // There is room for all that could wait.
                 resident.address.do_send(mail);
@@ -236,16 +243,21 @@ fn unavailable(error: StoreError) -> Failure {
 }
 
 /// Answers what has waited for an activation that failed.
-fn refuse(endpoints: &Endpoints, mail: Mail, failure: &Failure) {
+fn refuse(endpoints: &Endpoints, device: DeviceId, mail: Mail, failure: &Failure) {
     match mail {
-        Mail::Core(Input::Uplink(link, uplink)) => refuse_uplink(endpoints, link, &uplink, failure),
+        Mail::Core(Input::Uplink(link, uplink)) => refuse_uplink(endpoints, device, link, &uplink, failure),
         Mail::Submit(_, reply) => drop(reply.send(Err(submit_error(failure)))),
         Mail::Cancel(_, reply) => drop(reply.send(Err(match failure {
             Failure::Unavailable(reason) => SubmitError::Store(reason.clone()),
             _ => SubmitError::NoSuchOperation,
         }))),
-        Mail::Core(_) | Mail::Release(..) => {}
+        Mail::Core(_) | Mail::Release(..) | Mail::Refresh(_) | Mail::Gone => {}
     }
+}
+
+/// Nobody can answer: what the device repeats is new.
+pub(super) fn leave_unanswered(endpoints: &Endpoints, device: DeviceId, link: Link, uplink: &Uplink) {
+    refuse_uplink(endpoints, device, link, uplink, &Failure::Unavailable(String::new()));
 }
 
 fn submit_error(failure: &Failure) -> SubmitError {
@@ -255,7 +267,7 @@ fn submit_error(failure: &Failure) -> SubmitError {
     }
 }
 
-fn refuse_uplink(endpoints: &Endpoints, link: Link, uplink: &Uplink, failure: &Failure) {
+fn refuse_uplink(endpoints: &Endpoints, device: DeviceId, link: Link, uplink: &Uplink, failure: &Failure) {
     let Some(links) = endpoints.shared.links.get() else { return };
     let downlink = match uplink {
         Uplink::Register { call, .. }
@@ -284,8 +296,8 @@ fn refuse_uplink(endpoints: &Endpoints, link: Link, uplink: &Uplink, failure: &F
         }
         Uplink::Response { .. } | Uplink::Failed { .. } => return,
     };
-    links.deliver(link.connection, downlink);
+    links.deliver(link.connection, device, downlink);
     if !matches!(failure, Failure::Unavailable(_)) {
-        links.deliver(link.connection, Downlink::Unlink);
+        links.deliver(link.connection, device, Downlink::Unlink);
     }
 }

@@ -9,7 +9,8 @@ use tokio::sync::oneshot;
 
 use super::{
     Endpoints,
-    core::Core,
+    activation::leave_unanswered,
+    core::{Address, Core},
     directory::Reservation,
     handle::{NewOperation, RegistrationChange, RegistrationChangeKind, SubmitError, Submitted},
     link::{Call, Downlink, Link},
@@ -36,6 +37,10 @@ pub(super) enum Mail {
     Cancel(String, oneshot::Sender<Result<Operation, SubmitError>>),
     /// Give the device up; the sender is dropped when that is done.
     Release(StopReason, oneshot::Sender<()>),
+    /// Read again what is provisioned for the device; the sender is dropped when that is done.
+    Refresh(oneshot::Sender<()>),
+    /// The actor's own: nothing is left in the mailbox behind it.
+    Gone,
 }
 
 /// Who waits for one operation. Most endpoints have nobody, so it is boxed away.
@@ -61,6 +66,8 @@ pub(super) struct EndpointActor {
     observed: u32,
     waiters: Option<Box<Waiters>>,
     released: Vec<oneshot::Sender<()>>,
+    /// Commands that came while the device was being given up: for whoever has it next.
+    later: Vec<Mail>,
     stop: Option<StopReason>,
     /// Given up last, so that whoever waits for the device finds everything else done.
     _reservation: Reservation,
@@ -85,6 +92,7 @@ impl EndpointActor {
             observed: 0,
             waiters: None,
             released: Vec::new(),
+            later: Vec::new(),
             stop: None,
             _reservation: reservation,
         }
@@ -96,7 +104,8 @@ impl EndpointActor {
         }
         self.count_observations(self.core.observations.len() as u32);
         if self.stop.is_some() {
-            return ctx.stop();
+            // What is in the mailbox already must not vanish with it.
+            return ctx.address().do_send(Mail::Gone);
         }
         let due = self.core.poll_timeout(now);
         if due != self.armed {
@@ -128,7 +137,12 @@ impl EndpointActor {
             Effect::RemoveEvent(event) => {
                 drop(self.endpoints.store().remove_event(self.core.device, event));
             }
-            Effect::Downlink(link, downlink) => self.send_down(link, downlink),
+            Effect::Reach(address) => self.reach(address, ctx),
+            Effect::Downlink(link, downlink) => {
+                if !self.send_down(link, downlink) {
+                    self.core.apply(now, Input::Unlinked(link.connection));
+                }
+            }
             Effect::Submitted(id, result) => self.submitted(id, result.map(|operation| *operation)),
             Effect::NotCancelled(id, error) => {
                 if let Some(reply) = self.waiters().cancelled.remove(&id) {
@@ -181,22 +195,47 @@ impl EndpointActor {
         shared.process.outlet.publish(records, ticket)
     }
 
-    fn send_down(&self, link: Link, downlink: Downlink) {
-        if let Some(links) = self.endpoints.shared.links.get() {
-            links.deliver(link.connection, downlink);
+    /// `false`: the connection is gone.
+    fn send_down(&self, link: Link, downlink: Downlink) -> bool {
+        let links = self.endpoints.shared.links.get();
+        links.is_none_or(|links| links.deliver(link.connection, self.core.device, downlink))
+    }
+
+    /// Opens a connection to the address on record, unless that leads to another device by now.
+    fn reach(&self, Address { peer, local }: Address, ctx: &Context<Self>) {
+        let found = self.endpoints.store().resolve(Pointer::Address(peer));
+        let (shared, device, actor) = (self.endpoints.shared.clone(), self.core.device, ctx.address());
+        actix::spawn(async move {
+            let own = found.await.is_ok_and(|holder| holder == Some(device));
+            let links = shared.links.get().filter(|_| own);
+            let link = links.and_then(|links| links.clone().reach(device, peer, local));
+            actor.do_send(Mail::Core(Input::Reached(link)));
+        });
+    }
+
+    /// What still comes after the endpoint has given the device up.
+    fn turn_away(&mut self, mail: Mail, ctx: &mut Context<Self>) {
+        match mail {
+            Mail::Gone => ctx.stop(),
+            Mail::Core(Input::Uplink(link, uplink)) => {
+                leave_unanswered(&self.endpoints, self.core.device, link, &uplink);
+            }
+            mail @ (Mail::Submit(..) | Mail::Cancel(..)) => self.later.push(mail),
+            Mail::Release(_, done) | Mail::Refresh(done) => self.released.push(done),
+            Mail::Core(_) => {}
         }
     }
 
     fn answer_foreign(&self, link: Link, call: Call, registration: RegistrationId) {
         let found = self.endpoints.store().resolve(Pointer::Registration(registration));
-        let shared = self.endpoints.shared.clone();
+        let (shared, device) = (self.endpoints.shared.clone(), self.core.device);
         actix::spawn(async move {
             let downlink = match found.await {
                 Ok(found) => Downlink::Reply { id: call.id, response: foreign(found.is_some()) },
                 Err(_) => Downlink::Forget { id: call.id },
             };
             if let Some(links) = shared.links.get() {
-                links.deliver(link.connection, downlink);
+                links.deliver(link.connection, device, downlink);
             }
         });
     }
@@ -273,7 +312,10 @@ impl Handler<Mail> for EndpointActor {
 
     fn handle(&mut self, mail: Mail, ctx: &mut Context<Self>) {
         if self.stop.is_some() {
-            return;
+            return self.turn_away(mail, ctx);
+        }
+        if self.core.leaving() && matches!(mail, Mail::Submit(..) | Mail::Cancel(..)) {
+            return self.later.push(mail);
         }
         let now = clock::read();
         match mail {
@@ -295,6 +337,8 @@ impl Handler<Mail> for EndpointActor {
                 self.released.push(released);
                 self.core.apply(now, Input::Release(reason));
             }
+            Mail::Refresh(done) => self.endpoints.refresh_access(self.core.device, done),
+            Mail::Gone => {}
         }
         self.perform_all(now, ctx);
     }
@@ -325,5 +369,10 @@ impl Drop for EndpointActor {
             self.send_down(link, Downlink::Close);
         }
         self.endpoints.closed(self.key, self.core.device, reason);
+        if self.stop.is_some() {
+            for mail in self.later.drain(..) {
+                self.endpoints.command(self.core.device, mail);
+            }
+        }
     }
 }

@@ -12,6 +12,7 @@
 
 use std::{
     collections::VecDeque,
+    net::SocketAddr,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
@@ -43,6 +44,15 @@ use crate::{
 /// Effects that an endpoint may have outstanding; with more it takes nothing new from the device.
 const MAX_OUTSTANDING: usize = 8;
 
+/// Where a device was last registered from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Address {
+    /// Its address.
+    pub(super) peer: SocketAddr,
+    /// The node's, that it sends to.
+    pub(super) local: Option<SocketAddr>,
+}
+
 /// One device's endpoint.
 pub(super) struct Core {
     pub(super) services: Rc<Shared>,
@@ -58,8 +68,14 @@ pub(super) struct Core {
     /// Whether a device that sleeps was announced as awake.
     pub(super) awake: bool,
     pub(super) orders: Orders,
-    /// When the device was last heard.
-    heard: Instant,
+    /// Where the device is by its record, if its address finds it.
+    pub(super) address: Option<Address>,
+    /// A connection to that address was asked for.
+    reaching: bool,
+    /// The link was made from the record; the device itself has not been heard over it.
+    lent: bool,
+    /// When the device was last heard; `None`: not since the activation.
+    heard: Option<Instant>,
     /// When anything last happened.
     pub(super) active: Instant,
     /// The end of the registration is being written.
@@ -104,9 +120,15 @@ impl Core {
                 ..Downlinks::default()
             },
             link: None,
+            address: header
+                .peer
+                .filter(|_| header.by_address)
+                .map(|peer| Address { peer, local: header.local }),
+            reaching: false,
+            lent: false,
             awake: false,
             orders: Orders::new(claimed.term),
-            heard: now.now,
+            heard: None,
             active: now.now,
             expiring: false,
             leaving: None,
@@ -128,6 +150,7 @@ impl Core {
     pub(super) fn apply(&mut self, now: Reading, input: Input) {
         match input {
             Input::Uplink(link, uplink) => self.handle_uplink(now, link, uplink),
+            Input::Reached(link) => self.handle_reached(now, link),
             Input::Unlinked(connection) => self.handle_unlinked(now, connection),
             Input::Persisted(id, result) => self.handle_persisted(now, id, result),
             Input::Published(id, result) => self.handle_published(now, id, result),
@@ -157,18 +180,18 @@ impl Core {
 
     /// When the next [`Input::Deadline`] is due.
     pub(super) fn poll_timeout(&self, now: Reading) -> Option<Instant> {
-        if self.leaving() {
+        // What follows the end of a registration comes with the completion of its write.
+        if self.leaving() || self.expiring {
             return None;
         }
-        let registered = self.registered.as_ref().filter(|_| !self.expiring);
-        let expires = registered.map(|registered| registered.expires);
-        let asleep = (self.awake && self.sleeps()).then(|| self.heard + self.awake_window());
+        let expires = self.registered.as_ref().map(|registered| registered.expires);
+        let asleep =
+            self.heard.filter(|_| self.awake && self.sleeps()).map(|heard| heard + self.awake_window());
         // What is under way ends by itself: its TTL no longer counts, and nothing is given up before.
         let flying = self.downlinks.flying();
         let waiting = self.downlinks.operations.iter().filter(|stored| Some(stored.id.as_str()) != flying);
         let due = waiting.map(|stored| stored.due_at);
         let due = due.chain(self.downlinks.ended.iter().map(|(_, due)| *due)).min();
-        let due = due.filter(|_| !self.expiring);
         let passive = self.active + self.services.process.config.limits.passivate_after;
         let passive = self.downlinks.flight.is_none().then_some(passive);
         [expires, asleep, due.map(|due| now.instant_at(due)), passive].into_iter().flatten().min()
@@ -190,8 +213,15 @@ impl Core {
         if self.leaving() || self.waiting.len() >= MAX_OUTSTANDING {
             return self.leave_unanswered(link, &uplink);
         }
+        // Made from what is about to change, its answer would be wrong by the time it is written. The device repeats it.
+        if uplink.changes_state() && self.answers_wait() {
+            return self.leave_unanswered(link, &uplink);
+        }
         if let Some(reason) = self.access.refuses_no_sec() {
             return self.refuse(now, link, &uplink, reason);
+        }
+        if self.link.is_some_and(|own| own.connection == link.connection) {
+            self.lent = false;
         }
         self.heard(now, link, matches!(uplink, Uplink::Register { .. }));
         match uplink {
@@ -211,11 +241,12 @@ impl Core {
     /// Remembers that and where the device was heard. A register is linked once it is stored.
     fn heard(&mut self, now: Reading, link: Link, register: bool) {
         self.active = now.now;
-        self.heard = now.now;
+        self.heard = Some(now.now);
         self.downlinks.unreachable = false;
         if self.registered.is_some() && self.link.is_none() && !register {
             self.link_to(link);
         }
+        self.observe_suspects(now);
         if self.sleeps() && !self.awake {
             self.awake = true;
             let cause = self.cause(&[b"awake", &now.unix_ms.to_be_bytes()]);
@@ -236,6 +267,7 @@ impl Core {
 
     /// Makes a connection this device's, in place of the one before.
     pub(super) fn link_to(&mut self, link: Link) {
+        self.lent = false;
         if let Some(old) = self.link.replace(link)
             && old.connection != link.connection
         {
@@ -244,6 +276,42 @@ impl Core {
         }
         let uplink_body = self.profile.uplink_body();
         self.downlink(link, Downlink::Link { device: self.device, uplink_body });
+    }
+
+    /// Asks for a connection to where the device is by its record: nothing was heard of it since the activation.
+    pub(super) fn reach(&mut self, now: Reading) {
+        match self.address {
+            Some(_) if self.reaching => {}
+            Some(address) => {
+                self.reaching = true;
+                self.effect(Effect::Reach(address));
+            }
+            None => self.out_of_reach(now),
+        }
+    }
+
+    fn handle_reached(&mut self, now: Reading, link: Option<Link>) {
+        self.reaching = false;
+        match link {
+            // The device has come by itself.
+            _ if self.link.is_some() || self.leaving() => {}
+            Some(link) => {
+                self.link_to(link);
+                self.lent = true;
+            }
+            None => self.out_of_reach(now),
+        }
+    }
+
+    /// Gives up a link that was made from the record, when nothing is left to send: before the next request it is
+    /// asked again whose the address is.
+    pub(super) fn return_link(&mut self) {
+        if self.lent
+            && let Some(link) = self.link.take()
+        {
+            self.lent = false;
+            self.downlink(link, Downlink::Close);
+        }
     }
 
     /// A device that must use DTLS, or may not speak at all, gets 4.03 for every request on the plain port.
@@ -293,7 +361,8 @@ impl Core {
 
     /// A write did not happen, or nobody knows: nothing is answered, and memory stays as it was.
     fn persist_failed(&mut self, now: Reading, then: Then, error: &StoreError) {
-        tracing::warn!(device = %self.device, %error, "a change was not stored");
+        // The store itself says once that it can't write.
+        tracing::debug!(device = %self.device, %error, "a change was not stored");
         if let Some((link, call)) = then.call() {
             self.downlink(link, Downlink::Forget { id: call.id });
         }
@@ -304,6 +373,8 @@ impl Core {
             }
             Then::Send { flight, accepted } => {
                 self.downlinks.preparing = false;
+                // What the attempt was to observe is not on record either.
+                self.observations.remove_pending(flight.token);
                 if let Some(id) = accepted {
                     self.downlinks.operations.retain(|stored| stored.id != id);
                     self.effect(Effect::Submitted(id, Err(SubmitError::Store(error.to_string()))));
@@ -329,25 +400,25 @@ impl Core {
         let Some(then) = self.done(id) else { return };
         match result {
             Ok(()) => self.proceed(now, then),
-            Err(error) => self.publish_failed(then, &error),
+            Err(error) => self.publish_failed(now, then, &error),
         }
     }
 
     /// The sink took nothing: the device gets no acknowledgement and repeats, or is told to come again.
-    fn publish_failed(&mut self, then: Then, error: &SinkError) {
-        self.services.metrics.notifications[labels::Notification::Dropped].increment(1);
+    fn publish_failed(&mut self, now: Reading, then: Then, error: &SinkError) {
         match then {
-            Then::Acknowledge { link, message_id, .. } => {
+            Then::Acknowledge { link, token, message_id, .. } => {
+                self.services.metrics.notifications[labels::Notification::Dropped].increment(1);
                 self.downlink(link, Downlink::ForgetNotification { message_id });
+                self.suspect(now, token);
             }
             Then::SendDone { link, call, .. } => {
+                self.services.metrics.notifications[labels::Notification::Dropped].increment(1);
                 let busy = Response::diagnostic(Code::SERVICE_UNAVAILABLE, error.to_string());
                 self.reply(link, call, busy.max_age(30));
             }
             // Stays in the outbox for a later owner.
-            Then::Expired(_) => {
-                self.leaving = Some(StopReason::Ended);
-            }
+            Then::Expired(_) if self.registered.is_none() => self.release(now, StopReason::Ended),
             _ => {}
         }
     }
@@ -355,7 +426,10 @@ impl Core {
     fn proceed(&mut self, now: Reading, then: Then) {
         match then {
             Then::Register(new) => self.registration_stored(now, *new),
-            Then::Update { link, call, registered, event, objects } => {
+            Then::Update { link, call, registered, applied, event, objects } => {
+                if applied.is_some() {
+                    self.applied = applied;
+                }
                 self.update_stored(now, link, call, registered, event, objects);
             }
             Then::Deregister { link, call } => self.deregistered(now, link, call),
@@ -367,6 +441,10 @@ impl Core {
                 }
             }
             Then::Submitted(id) => self.accepted(id),
+            // Its time was over while the attempt was being written.
+            Then::Send { flight, .. } if !self.has_operation(&flight.purpose) => {
+                self.downlinks.preparing = false;
+            }
             Then::Send { flight, accepted } => {
                 match (accepted, &flight.purpose) {
                     (Some(id), _) => self.accepted(id),
@@ -385,7 +463,8 @@ impl Core {
                 self.stop_written = true;
                 self.effect(Effect::Stop(reason));
             }
-            Then::Acknowledge { link, message_id, since } => {
+            Then::Acknowledge { link, token, message_id, since } => {
+                self.trust(token);
                 self.services.metrics.notification_durable_seconds.record(now.now - since);
                 self.downlink(link, Downlink::Acknowledge { message_id });
             }
@@ -393,7 +472,14 @@ impl Core {
                 self.services.metrics.notification_durable_seconds.record(now.now - since);
                 self.reply(link, call, Response::new(Code::CHANGED));
             }
-            Then::Nothing => {}
+            Then::Planned | Then::Nothing => {}
+        }
+    }
+
+    fn has_operation(&self, purpose: &Purpose) -> bool {
+        match purpose {
+            Purpose::Command(id) => self.downlinks.operations.iter().any(|stored| stored.id == *id),
+            Purpose::Task(_) => true,
         }
     }
 
@@ -466,6 +552,11 @@ impl Core {
         self.waiting.iter().any(|(_, then)| then.answers())
     }
 
+    /// Whether something is being written that must be on record before anything is sent.
+    pub(super) fn holds_back(&self) -> bool {
+        self.waiting.iter().any(|(_, then)| then.answers() || matches!(then, Then::Planned))
+    }
+
     /// Whether the device sleeps at times.
     fn sleeps(&self) -> bool {
         match self.profile.power().mode {
@@ -479,7 +570,7 @@ impl Core {
 
     /// Whether the device is out of its awake window.
     pub(super) fn sleeps_at(&self, now: Reading) -> bool {
-        self.sleeps() && now.now >= self.heard + self.awake_window()
+        self.sleeps() && self.heard.is_none_or(|heard| now.now >= heard + self.awake_window())
     }
 
     fn awake_window(&self) -> Duration {

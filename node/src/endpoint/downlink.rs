@@ -117,13 +117,13 @@ impl Core {
     pub(super) fn restart_downlinks(&mut self, now: Reading, tasks: Vec<Task>) {
         self.downlinks.tasks = tasks.into();
         self.downlinks.unreachable = false;
-        if let Some(flight) = self.downlinks.flight.take()
-            && let Purpose::Command(id) = flight.purpose
-        {
+        if let Some(flight) = self.downlinks.flight.take() {
             if let Some(link) = self.link {
                 self.downlink(link, Downlink::Cancel { token: flight.token });
             }
-            self.outcome_unknown(now, &id);
+            if let Purpose::Command(id) = flight.purpose {
+                self.outcome_unknown(now, &id);
+            }
         }
     }
 
@@ -134,21 +134,31 @@ impl Core {
                 self.start_task(now, task);
             } else if !self.start_operation(now) {
                 self.finish_start();
+                self.return_link();
                 return;
             }
+        }
+        let waits = !(self.downlinks.tasks.is_empty() && self.downlinks.operations.is_empty());
+        if waits && self.link.is_none() && self.is_ready(now) {
+            self.reach(now);
         }
     }
 
     fn may_send(&self, now: Reading) -> bool {
+        self.link.is_some() && self.is_ready(now)
+    }
+
+    /// Whether a request could be sent, were the device linked.
+    fn is_ready(&self, now: Reading) -> bool {
         let downlinks = &self.downlinks;
         !self.leaving()
             && downlinks.flight.is_none()
             && !downlinks.preparing
             && !downlinks.unreachable
-            && self.link.is_some()
             && self.registered.is_some()
             && !self.sleeps_at(now)
-            && !self.answers_wait()
+            && !self.holds_back()
+            && self.access.refuses_no_sec().is_none()
     }
 
     /// Whether a command handed in now could leave at once.
@@ -349,7 +359,7 @@ impl Core {
             self.downlinks.tasks.push_front(Task::Observe(single.token));
             self.observations.push(single);
         }
-        self.persist(changes, Then::Nothing);
+        self.persist(changes, Then::Planned);
         true
     }
 

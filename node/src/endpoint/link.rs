@@ -1,6 +1,9 @@
 //! What a connection and an endpoint tell each other.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    rc::Rc,
+};
 
 use godwit_coap::{FailReason, Request, RequestId, Response, Token};
 use godwit_lwm2m::registration::Registration;
@@ -72,6 +75,13 @@ pub enum Uplink {
         /// Why.
         reason: FailReason,
     },
+}
+
+impl Uplink {
+    /// Whether its answer comes after a write.
+    pub(crate) fn changes_state(&self) -> bool {
+        matches!(self, Uplink::Register { .. } | Uplink::Update { .. } | Uplink::Deregister { .. })
+    }
 }
 
 /// A request that waits for its answer.
@@ -168,8 +178,29 @@ pub enum Downlink {
     Close,
 }
 
+impl Downlink {
+    /// Whether it is for the device that the connection is linked to, and must not go to whoever has its address now.
+    pub(crate) fn is_personal(&self) -> bool {
+        matches!(
+            self,
+            Downlink::Request { .. }
+                | Downlink::Continue { .. }
+                | Downlink::Cancel { .. }
+                | Downlink::Unlink
+                | Downlink::Close
+        )
+    }
+}
+
 /// The connections of a shard, as endpoints see them.
 pub trait Links {
-    /// Hands something to a connection. `false`: it is gone.
-    fn deliver(&self, connection: ActorKey, downlink: Downlink) -> bool;
+    /// Hands something of a device's endpoint to a connection. `false`: it is gone.
+    fn deliver(&self, connection: ActorKey, device: DeviceId, downlink: Downlink) -> bool;
+
+    /// The connection with a device's address, which is opened if there is none. `None`: no socket reaches it.
+    /// The caller has checked that the address is the device's.
+    fn reach(self: Rc<Self>, device: DeviceId, peer: SocketAddr, local: Option<SocketAddr>) -> Option<Link>;
+
+    /// The node's address that the device of a link sends to.
+    fn local(&self, link: &Link) -> Option<SocketAddr>;
 }

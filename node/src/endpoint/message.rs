@@ -2,10 +2,12 @@
 
 use std::{sync::Arc, time::Instant};
 
+use godwit_coap::Token;
 use godwit_proto::v1;
 
 use super::{
     access::Access,
+    core::Address,
     downlink::Flight,
     handle::{NewOperation, RegistrationChangeKind, SubmitError},
     link::{Call, Downlink, Link, Uplink},
@@ -16,7 +18,7 @@ use crate::{
     identity::RegistrationId,
     profile::Profile,
     shard::ActorKey,
-    store::{Change, StoreError},
+    store::{Change, StoreError, value},
     telemetry::{Event, Record, SinkError},
 };
 
@@ -25,8 +27,10 @@ use crate::{
 pub(super) enum Input {
     /// The device has said something.
     Uplink(Link, Uplink),
-    /// A connection is gone.
+    /// A connection is gone, or another device's.
     Unlinked(ActorKey),
+    /// The connection to the device's address; `None`: it has none, or the address is another's by now.
+    Reached(Option<Link>),
     /// A write has ended.
     Persisted(u32, Result<(), StoreError>),
     /// Records are durable, or were not taken.
@@ -58,6 +62,8 @@ pub(super) enum Effect {
     Announce(Vec<Record>),
     /// Take an event out of the outbox.
     RemoveEvent(String),
+    /// Get a connection to the device's address, if that is still its own; ends in [`Input::Reached`].
+    Reach(Address),
     /// Tell the connection.
     Downlink(Link, Downlink),
     /// An operation was taken, with its record, or not.
@@ -99,7 +105,14 @@ pub(super) enum Then {
     /// Install and answer a registration.
     Register(Box<NewRegistration>),
     /// Install and answer an update.
-    Update { link: Link, call: Call, registered: Box<Registered>, event: Option<Event>, objects: bool },
+    Update {
+        link: Link,
+        call: Call,
+        registered: Box<Registered>,
+        applied: Option<Box<value::Applied>>,
+        event: Option<Event>,
+        objects: bool,
+    },
     /// Answer a de-register and stop.
     Deregister { link: Link, call: Call },
     /// The registration has expired: publish the event, whose id in the outbox is given.
@@ -115,17 +128,19 @@ pub(super) enum Then {
     /// The record is exact and passive: stop.
     Stop(StopReason),
     /// Acknowledge a notification.
-    Acknowledge { link: Link, message_id: u16, since: Instant },
+    Acknowledge { link: Link, token: Token, message_id: u16, since: Instant },
     /// Answer a Send.
     SendDone { link: Link, call: Call, since: Instant },
+    /// What is to be observed is on record and may be asked for.
+    Planned,
     /// Nothing depends on it.
     Nothing,
 }
 
 impl Then {
-    /// Whether the device waits for an answer, before which nothing else is sent to it.
+    /// Whether the registration itself is being written: nothing is sent to the device meanwhile.
     pub(super) fn answers(&self) -> bool {
-        matches!(self, Then::Register(_) | Then::Update { .. } | Then::Deregister { .. })
+        matches!(self, Then::Register(_) | Then::Update { .. } | Then::Deregister { .. } | Then::Expire(..))
     }
 
     /// The request that would be left open if this never happened.

@@ -33,7 +33,7 @@ use std::{
     cell::RefCell,
     collections::{HashMap, hash_map::Entry},
     rc::Rc,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::Instant,
 };
 
@@ -53,7 +53,7 @@ pub use self::{
     message::StopReason,
     model_sets::SharedSets,
     service::Service,
-    services::{Inboxes, Process, ShardMessage},
+    services::{Arrived, Inboxes, Process, ShardMessage},
 };
 use crate::{
     clock, entropy,
@@ -182,24 +182,13 @@ impl Endpoints {
                 self.table.with(key, |resident| resident.address.do_send(input));
             }
             ShardMessage::Submit { device, operation, reply } => {
-                let refused = match self.post(device, Mail::Submit(operation, reply), false) {
-                    Ok(()) => return,
-                    Err(Undelivered::Full(mail) | Undelivered::Overloaded(mail)) => mail,
-                };
-                self.shared.metrics.mailbox_drops[labels::Arrow::AdminEndpoint].increment(1);
-                if let Mail::Submit(_, reply) = refused {
-                    drop(reply.send(Err(SubmitError::Overloaded)));
-                }
+                self.command(device, Mail::Submit(operation, reply));
             }
             ShardMessage::Cancel { device, operation, reply } => {
-                let refused = match self.post(device, Mail::Cancel(operation, reply), false) {
-                    Ok(()) => return,
-                    Err(Undelivered::Full(mail) | Undelivered::Overloaded(mail)) => mail,
-                };
-                if let Mail::Cancel(_, reply) = refused {
-                    drop(reply.send(Err(SubmitError::Overloaded)));
-                }
+                self.command(device, Mail::Cancel(operation, reply));
             }
+            // For the router of the shard, which takes it before.
+            ShardMessage::Datagram(_) => {}
             ShardMessage::DeviceChanged { device, done } => self.refresh_access(device, done),
             ShardMessage::ProfileChanged { name, done } => self.refresh_profile(name, done),
             ShardMessage::ModelsChanged { done } => {
@@ -227,9 +216,25 @@ impl Endpoints {
         }
     }
 
+    /// Hands a caller's command to its endpoint.
+    fn command(self: &Rc<Self>, device: DeviceId, mail: Mail) {
+        let refused = match self.post(device, mail, false) {
+            Ok(()) => return,
+            Err(Undelivered::Full(mail) | Undelivered::Overloaded(mail)) => mail,
+        };
+        self.shared.metrics.mailbox_drops[labels::Arrow::AdminEndpoint].increment(1);
+        match refused {
+            Mail::Submit(_, reply) => drop(reply.send(Err(SubmitError::Overloaded))),
+            Mail::Cancel(_, reply) => drop(reply.send(Err(SubmitError::Overloaded))),
+            _ => {}
+        }
+    }
+
     /// Puts something into a device's mailbox, or into the queue of those that wait for its activation.
     fn post(self: &Rc<Self>, device: DeviceId, mail: Mail, uplink: bool) -> Result<(), Undelivered> {
         let mut places = self.by_device.borrow_mut();
+        // Those that are being activated will be live.
+        let full = places.len() >= self.bound;
         match places.entry(device) {
             Entry::Occupied(mut place) => match place.get_mut() {
                 Place::Live(key) => {
@@ -254,7 +259,8 @@ impl Endpoints {
                 Place::Activating(_) => Err(Undelivered::Full(mail)),
             },
             Entry::Vacant(vacant) => {
-                if self.table.len() >= self.bound && !self.evict() {
+                let draining = self.shared.process.draining.load(Ordering::Relaxed);
+                if draining || (full && !self.evict()) {
                     return Err(Undelivered::Overloaded(mail));
                 }
                 vacant.insert(Place::Activating(vec![mail]));
@@ -286,15 +292,21 @@ impl Endpoints {
     }
 
     fn refresh_access(self: &Rc<Self>, device: DeviceId, done: oneshot::Sender<()>) {
-        let live = match self.by_device.borrow().get(&device) {
+        let live = match self.by_device.borrow_mut().get_mut(&device) {
             Some(Place::Live(key)) => *key,
-            _ => return,
+            // It may have been read before the change.
+            Some(Place::Activating(waiting)) => return waiting.push(Mail::Refresh(done)),
+            None => return,
         };
         let endpoints = self.clone();
         actix::spawn(async move {
             let (access, profile) = activation::access_now(&endpoints.shared, device).await;
-            let mail = Mail::Core(Input::Access(access, profile));
-            endpoints.table.with(live, |resident| resident.address.do_send(mail));
+            endpoints.table.with(live, |resident| {
+                if let Some(profile) = &profile {
+                    resident.profile = profile.name().clone();
+                }
+                resident.address.do_send(Mail::Core(Input::Access(access, profile)));
+            });
             drop(done);
         });
     }
@@ -316,6 +328,13 @@ impl Endpoints {
             resident.address.do_send(Mail::Release(StopReason::Drain, free));
             waits.push(freed);
         });
+        for place in self.by_device.borrow_mut().values_mut() {
+            if let Place::Activating(waiting) = place {
+                let (free, freed) = oneshot::channel();
+                waiting.push(Mail::Release(StopReason::Drain, free));
+                waits.push(freed);
+            }
+        }
         actix::spawn(async move {
             for freed in waits {
                 // Answered by being dropped.

@@ -1,6 +1,6 @@
 //! What a device is observed for, and what its notifications become.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use godwit_coap::{Code, Freshness, ObserveOrder, Response, Token};
 use godwit_lwm2m::{
@@ -25,6 +25,9 @@ use crate::{
     telemetry::{Cause, Event, Uplink as Message},
 };
 
+/// How long a device repeats a notification before it drops the observation: MAX_TRANSMIT_WAIT (RFC 7252 §4.8.2).
+const DROPPED_AFTER: Duration = Duration::from_secs(93);
+
 /// One observation.
 #[derive(Debug, Clone)]
 pub(super) struct Observation {
@@ -36,6 +39,8 @@ pub(super) struct Observation {
     /// The operation that made it; `None`: the profile did.
     pub(super) operation: Option<Box<str>>,
     pub(super) order: ObserveOrder,
+    /// Since when notifications have gone without acknowledgement.
+    pub(super) unanswered: Option<Instant>,
 }
 
 impl Observation {
@@ -53,6 +58,7 @@ impl Observation {
             state: State::Pending,
             operation,
             order: ObserveOrder::default(),
+            unanswered: None,
         }
     }
 
@@ -71,6 +77,7 @@ impl Observation {
             state: stored.state(),
             operation: (!stored.operation.is_empty()).then(|| stored.operation.as_str().into()),
             order: ObserveOrder::default(),
+            unanswered: None,
         })
     }
 
@@ -150,6 +157,20 @@ impl Observations {
     pub(super) fn remove(&mut self, token: Token) -> Option<Observation> {
         let at = self.list.iter().position(|observation| observation.token == token)?;
         Some(self.list.remove(at))
+    }
+
+    /// Takes out an observation that the device has not confirmed.
+    pub(super) fn remove_pending(&mut self, token: Token) -> Option<Observation> {
+        let pending = self.by_token(token).is_some_and(|observation| observation.state == State::Pending);
+        if pending { self.remove(token) } else { None }
+    }
+
+    /// The unconfirmed observation that an operation was to make.
+    pub(super) fn pending_of(&self, operation: &str) -> Option<Token> {
+        let found = self.list.iter().find(|observation| {
+            observation.operation.as_deref() == Some(operation) && observation.state == State::Pending
+        });
+        found.map(|observation| observation.token)
     }
 
     /// Gives up fetches over a connection that is gone; the device repeats those notifications.
@@ -269,7 +290,43 @@ impl Core {
         if records.is_empty() {
             return self.downlink(link, Downlink::Acknowledge { message_id });
         }
-        self.publish(records, Then::Acknowledge { link, message_id, since: now.now });
+        self.publish(records, Then::Acknowledge { link, token, message_id, since: now.now });
+    }
+
+    /// A notification could not be made durable. A device that gets no acknowledgement drops the observation.
+    pub(super) fn suspect(&mut self, now: Reading, token: Token) {
+        let Some(observation) = self.observations.by_token_mut(token) else { return };
+        observation.unanswered.get_or_insert(now.now);
+        if observation.state == State::Active {
+            // A later owner asks for it again.
+            observation.state = State::Suspect;
+            let stored = observation.to_stored();
+            self.persist(vec![Change::Observation(stored)], Then::Nothing);
+        }
+    }
+
+    /// A notification was acknowledged: the device still holds the observation.
+    pub(super) fn trust(&mut self, token: Token) {
+        let Some(observation) = self.observations.by_token_mut(token) else { return };
+        if observation.unanswered.take().is_some() && observation.state == State::Suspect {
+            observation.state = State::Active;
+            let stored = observation.to_stored();
+            self.persist(vec![Change::Observation(stored)], Then::Nothing);
+        }
+    }
+
+    /// The device is heard: what it may have dropped meanwhile is observed again.
+    pub(super) fn observe_suspects(&mut self, now: Reading) {
+        let dropped = |since: Instant| now.now.saturating_duration_since(since) >= DROPPED_AFTER;
+        while let Some(observation) =
+            self.observations.list.iter_mut().find(|observation| observation.unanswered.is_some_and(dropped))
+        {
+            observation.unanswered = None;
+            let (token, paths) = (observation.token, observation.target.paths().into());
+            let cause = self.cause(&[b"suspect", token.as_bytes(), &now.unix_ms.to_be_bytes()]);
+            self.announce(now, Event::ObservationSuspect { paths }, cause);
+            self.downlinks.tasks.push_back(Task::Observe(token));
+        }
     }
 
     /// Takes an observation that the device has ended out of the record.

@@ -143,13 +143,19 @@ impl Core {
             }
         };
         let was_sent = first.operation.as_ref().is_some_and(|operation| operation.state() == State::Sent);
+        let young = now.unix_ms.saturating_sub(first.first_sent) < REPEAT_WITHIN_MS;
+        if was_sent && !young {
+            // An earlier owner has sent it, and the device has come too late for a repetition to be recognised.
+            self.outcome_unknown(now, &id);
+            return true;
+        }
         let format = first
             .format
             .and_then(|number| godwit_lwm2m::format::ContentFormat::from_number(u16::try_from(number).ok()?))
             .filter(|_| was_sent)
             .unwrap_or_else(|| registered.formats.pick(operation.format(), operation.format_use()));
         let purpose = Purpose::Command(id);
-        if was_sent && now.unix_ms.saturating_sub(first.first_sent) < REPEAT_WITHIN_MS {
+        if was_sent {
             // Byte for byte what an earlier owner has sent.
             if let (Some(token), Ok(message_id)) = (Token::new(&first.token), u16::try_from(first.message_id))
             {
@@ -324,6 +330,26 @@ impl Core {
         }
     }
 
+    /// Nobody has the device's address: what was not to be queued ends, the rest waits for the next uplink.
+    pub(super) fn out_of_reach(&mut self, now: Reading) {
+        self.downlinks.unreachable = true;
+        let waits = |stored: &value::StoredOperation| {
+            let operation = stored.operation.as_ref();
+            stored.unqueued && operation.is_some_and(|operation| operation.state() == State::Queued)
+        };
+        let ids: Vec<_> = self
+            .downlinks
+            .operations
+            .iter()
+            .filter(|stored| waits(stored))
+            .map(|stored| stored.id.clone())
+            .collect();
+        let detail = "the device has no address of its own; it can be reached after its next message";
+        for id in ids {
+            self.end_operation(now, &id, State::Failed, Reason::NotRegistered, None, detail);
+        }
+    }
+
     fn abort(&mut self, now: Reading, id: &str) {
         let detail = "sent, but not answered; the device may or may not have carried it out";
         self.end_operation(now, id, State::Aborted, Reason::OutcomeUnknown, None, detail);
@@ -396,6 +422,13 @@ impl Core {
         stored.due_at = stored.due_at.max(now.unix_ms);
         self.downlinks.ended.push((stored.id.clone(), stored.due_at));
         let mut changes = vec![Change::Operation(stored)];
+        if state != State::Succeeded
+            && let Some(token) = self.observations.pending_of(id)
+        {
+            // What it was to observe would otherwise be asked for by a later owner.
+            self.observations.remove(token);
+            changes.push(Change::RemoveObservation(token.as_bytes().to_vec()));
+        }
         let limit = usize::from(self.services.process.config.limits.queued_operations);
         if self.downlinks.ended.len() > limit {
             let (oldest, _) = self.downlinks.ended.remove(0);

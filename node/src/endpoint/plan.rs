@@ -92,7 +92,7 @@ impl Core {
         }
         self.downlinks.tasks.extend(tasks);
         if !changes.is_empty() {
-            self.persist(changes, Then::Nothing);
+            self.persist(changes, Then::Planned);
         }
     }
 }

@@ -9,13 +9,13 @@
 //!  lifetime and grace over ─► write the end and its event ─► publish the event ─► stop
 //! ```
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use godwit_coap::{Code, Request, Response};
 use godwit_lwm2m::registration::{Registration, Update};
 
 use super::{
-    core::Core,
+    core::{Address, Core},
     downlink::Task,
     handle::RegistrationChangeKind,
     link::{Call, Downlink, Link},
@@ -54,7 +54,7 @@ impl NewRegistration {
 
 impl Core {
     pub(super) fn handle_register(&mut self, now: Reading, link: Link, call: Call, client: Registration) {
-        if let Some(response) = self.answer_before(now, link, call) {
+        if let Some(response) = self.answer_before(now, link, call, Code::CREATED) {
             self.link_to(link);
             return self.reply(link, call, response);
         }
@@ -76,7 +76,7 @@ impl Core {
         let mut changes = vec![
             Change::Registration(Box::new(registered.to_stored(&self.name))),
             Change::Applied((*applied).clone()),
-            Change::Address { peer: Some(link.remote), local: None, by_address: true },
+            Change::Address { peer: Some(link.remote), local: self.local_of(&link), by_address: true },
             Change::PathNode(self.services.process.owner.node.clone()),
             Change::Deadline(Some(registered.stored_deadline)),
             Change::ClearObservations,
@@ -91,6 +91,7 @@ impl Core {
     pub(super) fn registration_stored(&mut self, now: Reading, new: NewRegistration) {
         let NewRegistration { link, call, registered, observations, tasks, skipped, applied, replaced } = new;
         self.link_to(link);
+        self.address = Some(Address { peer: link.remote, local: self.local_of(&link) });
         self.reply(link, call, Response::new(Code::CREATED).location("rd").location(registered.id.as_str()));
         let client = &registered.client;
         let event = Event::Registered {
@@ -141,18 +142,20 @@ impl Core {
             return self.changed(RegistrationChangeKind::Updated);
         }
         let mut changes = vec![Change::Deadline(Some(registered.stored_deadline))];
+        let mut answered = None;
         if changed {
             if objects {
                 registered.models =
                     self.services.process.models.set(&self.profile, &registered.client.objects);
             }
             let applied = applied(now, link, call, id, &Response::new(Code::CHANGED));
-            self.applied = Some(Box::new(applied.clone()));
+            answered = Some(Box::new(applied.clone()));
             changes.push(Change::Registration(Box::new(registered.to_stored(&self.name))));
             changes.push(Change::Applied(applied));
         }
         let event = changed.then(|| Event::Updated { lifetime: lifetime.map(u64::from), objects });
-        self.persist(changes, Then::Update { call, link, registered: Box::new(registered), event, objects });
+        let registered = Box::new(registered);
+        self.persist(changes, Then::Update { call, link, registered, applied: answered, event, objects });
     }
 
     pub(super) fn update_stored(
@@ -160,10 +163,17 @@ impl Core {
         now: Reading,
         link: Link,
         call: Call,
-        registered: Box<Registered>,
+        mut registered: Box<Registered>,
         event: Option<Event>,
         objects: bool,
     ) {
+        // What has changed for other reasons while it was being written.
+        if let Some(current) = self.registered.as_deref() {
+            registered.started.clone_from(&current.started);
+            if !objects {
+                registered.models = current.models.clone();
+            }
+        }
         self.registered = Some(registered);
         self.reply(link, call, Response::new(Code::CHANGED));
         if let Some(event) = event {
@@ -177,7 +187,7 @@ impl Core {
     }
 
     pub(super) fn handle_deregister(&mut self, now: Reading, link: Link, call: Call, id: RegistrationId) {
-        if let Some(response) = self.answer_before(now, link, call) {
+        if let Some(response) = self.answer_before(now, link, call, Code::DELETED) {
             return self.reply(link, call, response);
         }
         if self.registered.as_deref().is_none_or(|registered| registered.id != id) {
@@ -234,6 +244,8 @@ impl Core {
 
     pub(super) fn expiry_stored(&mut self, record: crate::telemetry::Record, id: String) {
         self.changed(RegistrationChangeKind::Expired);
+        // Another registration may follow in this life.
+        self.expiring = false;
         self.registered = None;
         self.observations.clear();
         self.publish(vec![record], Then::Expired(id));
@@ -248,13 +260,23 @@ impl Core {
     }
 
     /// The answer to a request that was carried out already (`cluster.md`: one answer per request).
-    fn answer_before(&self, now: Reading, link: Link, call: Call) -> Option<Response> {
+    /// A register's counts as long as the registration that it made.
+    fn answer_before(&self, now: Reading, link: Link, call: Call, code: Code) -> Option<Response> {
         let applied = self.applied.as_deref()?;
+        let registration = self.registered.as_deref().map(|registered| registered.id.as_str());
+        if code == Code::CREATED && registration != Some(applied.registration.as_str()) {
+            return None;
+        }
         let same = applied.message_id == u32::from(call.message_id)
             && applied.token == call.token.as_bytes()
             && applied.source == address_bytes(link.remote);
         let fresh = now.unix_ms.saturating_sub(applied.time) < APPLIED_FOR_MS;
-        (same && fresh).then(|| decode_answer(&applied.response)).flatten()
+        let response = (same && fresh).then(|| decode_answer(&applied.response)).flatten();
+        response.filter(|response| response.code == code)
+    }
+
+    fn local_of(&self, link: &Link) -> Option<SocketAddr> {
+        self.services.links.get()?.local(link)
     }
 
     /// Sets a new deadline with a quarter of the lifetime to spare, so that not every update must be written.

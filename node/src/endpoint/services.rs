@@ -2,6 +2,7 @@
 
 use std::{
     cell::OnceCell,
+    net::{IpAddr, SocketAddr},
     rc::Rc,
     sync::{Arc, atomic::AtomicBool},
 };
@@ -20,7 +21,7 @@ use crate::{
     identity::{DeviceId, Owner},
     metrics,
     profile::{Profile, ProfileRegistry},
-    shard::{ShardId, Target, inbox::Inbox, timers::Timers},
+    shard::{ShardId, Target, inbox::Inbox, outbox::SocketId, timers::Timers},
     store::StateStore,
     telemetry::{Completion, Completions, Outlet, Site},
 };
@@ -109,6 +110,8 @@ pub enum ShardMessage {
         /// Dropped when all endpoints know.
         done: oneshot::Sender<()>,
     },
+    /// A datagram for a device that this shard has, which came to another.
+    Datagram(Box<Arrived>),
     /// Something is due at a device: an expiry, an operation's end, an event that waits.
     Due(Vec<DeviceId>),
     /// Give a device up, for another shard.
@@ -123,6 +126,19 @@ pub enum ShardMessage {
         /// Dropped when all are free.
         done: oneshot::Sender<()>,
     },
+}
+
+/// A datagram on its way from one shard to another.
+#[derive(Debug)]
+pub struct Arrived {
+    /// The socket; those of one address have the same number on each shard.
+    pub socket: SocketId,
+    /// The sender.
+    pub from: SocketAddr,
+    /// The local address that it was sent to.
+    pub to: Option<IpAddr>,
+    /// The payload.
+    pub bytes: Box<[u8]>,
 }
 
 /// The inboxes of all shards.

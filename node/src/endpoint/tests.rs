@@ -822,3 +822,193 @@ fn a_blockwise_notification_whose_rest_fails_may_be_repeated() {
     bench.say(Uplink::Failed { token: fetch.unwrap(), reason: FailReason::Timeout });
     assert!(matches!(bench.downlinks.last(), Some(Downlink::ForgetNotification { message_id: 50 })));
 }
+
+/// The record of a device that is registered from an address.
+fn passive(query: &str) -> DeviceRecord {
+    let bench = Bench::registered("default", query);
+    let mut record = DeviceRecord {
+        registration: Some(bench.core.registered.as_ref().unwrap().to_stored(NAME)),
+        ..DeviceRecord::default()
+    };
+    record.header.deadline = Some(bench.now.unix_ms + 6_000_000);
+    record.header.peer = Some(link(1000).remote);
+    record.header.by_address = true;
+    record
+}
+
+#[test]
+fn a_command_for_a_passive_device_goes_to_its_address_on_record() {
+    let mut bench = Bench::claimed("default", passive("lt=6000&lwm2m=1.1"));
+    bench.submit("a", read("/3/0/0"), false);
+    assert!(bench.others.iter().any(|effect| matches!(
+        effect,
+        Effect::Reach(address) if address.peer == link(1000).remote
+    )));
+    bench.write_all();
+    assert_eq!(bench.requests().len(), 0);
+    bench.apply(Input::Reached(Some(link(1000))));
+    bench.write_all();
+    assert!(matches!(bench.downlinks[0], Downlink::Link { .. }));
+    assert_eq!(bench.requests().len(), 1);
+    bench.respond(Response::new(Code::CONTENT).content(0, "Godwit"));
+    bench.write_all();
+    assert_eq!(bench.ended()[0].0, State::Succeeded);
+    assert!(bench.core.link.is_none(), "before the next one it is asked whose the address is");
+}
+
+#[test]
+fn a_command_for_a_device_whose_address_is_anothers_ends_at_once_or_waits() {
+    let mut bench = Bench::claimed("default", passive("lt=6000&lwm2m=1.1"));
+    bench.submit("a", read("/3/0/0"), false);
+    bench.submit("b", read("/3/0/1"), true);
+    bench.apply(Input::Reached(None));
+    bench.write_all();
+    assert_eq!(bench.ended().len(), 1);
+    assert_eq!(bench.ended()[0].0, State::Failed);
+    assert_eq!(bench.requests().len(), 0);
+    let (call, registration) = (bench.call(), bench.registration_id());
+    bench.say(Uplink::Update { call, registration, request: Box::new(Request::post("rd")) });
+    bench.write_all();
+    assert_eq!(bench.requests()[0].1, "Get /3/0/1");
+}
+
+#[test]
+fn a_passive_device_in_queue_mode_is_taken_to_be_asleep() {
+    let mut bench = Bench::claimed("default", passive("lt=6000&lwm2m=1.1&Q"));
+    bench.submit("a", read("/3/0/0"), false);
+    assert!(matches!(bench.others[..], [Effect::Submitted(_, Err(SubmitError::Asleep))]));
+}
+
+#[test]
+fn nothing_is_sent_to_a_passive_device_that_was_disabled() {
+    let mut bench = Bench::claimed("default", passive("lt=6000&lwm2m=1.1"));
+    bench.core.access.disabled = true;
+    bench.submit("a", read("/3/0/0"), true);
+    assert!(!bench.others.iter().any(|effect| matches!(effect, Effect::Reach(_))));
+}
+
+#[test]
+fn an_execute_of_an_earlier_owner_is_not_repeated_late() {
+    let mut bench = Bench::registered("default", "lt=600&lwm2m=1.1");
+    bench.submit("a", execute("/3/0/4"), true);
+    let written = bench.write_all();
+    let Change::Operation(stored) = &written[0] else { panic!() };
+    let mut record = passive("lt=600&lwm2m=1.1");
+    record.header.by_address = false;
+    record.operations = vec![(**stored).clone()];
+    let mut later = Bench::claimed("default", record);
+    later.pass(Duration::from_secs(60));
+    let (call, id) = (later.call(), later.registration_id());
+    later.say(Uplink::Update { call, registration: id, request: Box::new(Request::post("rd")) });
+    later.write_all();
+    assert_eq!(later.requests().len(), 0);
+    assert_eq!(later.ended()[0].0, State::Aborted);
+}
+
+#[test]
+fn an_update_waits_for_the_one_before() {
+    let mut bench = Bench::registered("default", "lt=60&lwm2m=1.1");
+    let registration = bench.registration_id();
+    for query in ["lt=2000", "b=UT"] {
+        let call = bench.call();
+        let request = Box::new(Request::post("rd").query(query));
+        bench.say(Uplink::Update { call, registration, request });
+    }
+    assert_eq!(bench.writes.len(), 1, "made from the old registration, it would take the first one back");
+    assert!(matches!(bench.downlinks.last(), Some(Downlink::Forget { .. })));
+    bench.write_all();
+    assert_eq!(bench.core.registered.as_ref().unwrap().client.lifetime, 2000);
+}
+
+#[test]
+fn a_registration_after_an_expiry_expires_too() {
+    let mut bench = Bench::registered("default", "lt=60");
+    bench.pass(Duration::from_secs(90));
+    bench.write_all();
+    bench.register("lt=60");
+    bench.write_all();
+    let (id, _) = bench.publications.remove(0);
+    bench.apply(Input::Published(id, Ok(())));
+    assert_eq!(bench.stopped(), None);
+    bench.pass(Duration::from_secs(90));
+    assert!(bench.writes.iter().any(|(_, changes)| changes.contains(&Change::RemoveRegistration)));
+}
+
+#[test]
+fn an_operation_whose_time_is_over_before_its_attempt_is_stored_is_not_sent() {
+    let mut bench = Bench::registered("default", "lt=86400&lwm2m=1.1");
+    bench.apply(Input::Submit(Box::new(NewOperation {
+        id: "a".to_owned(),
+        command: Command { kind: Some(execute("/3/0/4")) },
+        ttl: Duration::from_secs(1),
+        queue: true,
+        at_least_once: false,
+    })));
+    bench.pass(Duration::from_secs(2));
+    bench.write_all();
+    assert_eq!(bench.requests().len(), 0);
+    assert_eq!(bench.ended()[0].0, State::Expired);
+}
+
+#[test]
+fn a_register_is_not_taken_for_the_update_that_was_answered_before() {
+    let mut bench = Bench::registered("default", "lt=60&lwm2m=1.1");
+    let (call, registration) = (bench.call(), bench.registration_id());
+    bench.say(Uplink::Update { call, registration, request: Box::new(Request::post("rd").query("lt=70")) });
+    bench.write_all();
+    // The device has started over, and counts its messages from the beginning.
+    bench.calls -= 1;
+    bench.register("lt=60");
+    assert_eq!(bench.writes.len(), 1);
+}
+
+#[test]
+fn what_the_sink_did_not_take_is_observed_again_when_the_device_has_given_up() {
+    let (mut bench, token) = observed();
+    bench.notify(token, 1, 2, "94");
+    let (id, _) = bench.publications.remove(0);
+    bench.apply(Input::Published(id, Err(SinkError::QueueFull { queued: 2, limit: 1 })));
+    let written = bench.write_all();
+    assert!(matches!(written[..], [Change::Observation(_)]), "a later owner knows of it");
+    bench.pass(Duration::from_secs(20));
+    let update = |bench: &mut Bench| {
+        let (call, registration) = (bench.call(), bench.registration_id());
+        bench.say(Uplink::Update { call, registration, request: Box::new(Request::post("rd")) });
+        bench.write_all();
+    };
+    update(&mut bench);
+    assert_eq!(bench.requests().len(), 0, "it still repeats the notification");
+    bench.pass(Duration::from_secs(60));
+    update(&mut bench);
+    bench.pass(Duration::from_secs(30));
+    update(&mut bench);
+    assert_eq!(bench.requests(), [(token, "Get /3/0/9".to_owned())]);
+    assert!(bench.events().contains(&"observation_suspect"));
+    bench.respond(Response::new(Code::CONTENT).content(0, "95").observe(9));
+    bench.write_all();
+    // One that comes through after a failure is no suspect.
+    for result in [Err(SinkError::QueueFull { queued: 2, limit: 1 }), Ok(())] {
+        bench.notify(token, 3, 10, "96");
+        let (id, _) = bench.publications.remove(0);
+        bench.apply(Input::Published(id, result));
+        bench.write_all();
+    }
+    bench.pass(Duration::from_secs(80));
+    bench.forget_all();
+    update(&mut bench);
+    bench.pass(Duration::from_secs(40));
+    update(&mut bench);
+    assert_eq!(bench.requests().len(), 0);
+}
+
+#[test]
+fn an_observation_that_was_not_made_is_not_made_by_a_later_owner() {
+    let mut bench = Bench::registered("default", "lt=600&lwm2m=1.1");
+    let observe = command::Kind::Observe(command::Observe { path: "/3/0/9".to_owned(), format: None });
+    bench.submit("a", observe, false);
+    bench.write_all();
+    bench.fail(FailReason::Timeout);
+    let written = bench.write_all();
+    assert!(written.iter().any(|change| matches!(change, Change::RemoveObservation(_))));
+    assert_eq!(bench.core.observations.len(), 0);
+}

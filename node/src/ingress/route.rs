@@ -20,12 +20,13 @@ use godwit_coap::{Code, Event, Peer, Response};
 use crate::{
     clock,
     connection::{Connections, Offer},
-    endpoint::{Endpoints, Process},
+    endpoint::{Arrived, Endpoints, Process, ShardMessage},
+    identity::DeviceId,
     metrics::{
         self,
         labels::{DropReason, Lookup},
     },
-    shard::outbox::SocketId,
+    shard::{ShardId, outbox::SocketId},
     store::Pointer,
 };
 
@@ -40,6 +41,7 @@ type Waiting = Vec<Box<[u8]>>;
 
 /// Routes the datagrams of one shard.
 pub(super) struct Router {
+    shard: ShardId,
     process: Arc<Process>,
     connections: Rc<Connections>,
     endpoints: Rc<Endpoints>,
@@ -51,12 +53,13 @@ pub(super) struct Router {
 impl Router {
     /// Routes to these connections.
     pub(super) fn new(
+        shard: ShardId,
         process: Arc<Process>,
         connections: Rc<Connections>,
         endpoints: Rc<Endpoints>,
         metrics: Rc<metrics::Shard>,
     ) -> Rc<Self> {
-        Rc::new(Self { process, connections, endpoints, metrics, strangers: RefCell::default() })
+        Rc::new(Self { shard, process, connections, endpoints, metrics, strangers: RefCell::default() })
     }
 
     /// Sends a datagram on its way.
@@ -74,6 +77,14 @@ impl Router {
             Offer::Delivered => self.metrics.session_lookups[Lookup::Local].increment(1),
             Offer::Full => self.metrics.datagrams_dropped[DropReason::MailboxFull].increment(1),
             Offer::Unknown => self.look_up(socket, from, to, bytes),
+        }
+    }
+
+    /// Takes a datagram that came to another shard.
+    pub(super) fn take(&self, arrived: &Arrived) {
+        let Arrived { socket, from, to, bytes } = arrived;
+        if self.connections.offer(*socket, *from, *to, bytes) == Offer::Unknown {
+            self.metrics.datagrams_dropped[DropReason::Ignored].increment(1);
         }
     }
 
@@ -97,7 +108,18 @@ impl Router {
         actix::spawn(async move {
             let device = found.await;
             let waiting = router.strangers.borrow_mut().remove(&(socket, from)).unwrap_or_default();
+            let requests = waiting.iter().any(|bytes| is_request(bytes));
             match device {
+                // Its endpoint has reached out for it meanwhile.
+                Ok(_) if router.connections.has(socket, from) => {}
+                // Answers what another shard has sent to the address on record. A request moves the device here.
+                Ok(Some(device)) if !requests && router.elsewhere(device).is_some() => {
+                    router.metrics.session_lookups[Lookup::Shard].increment(1);
+                    let holder = router.elsewhere(device).unwrap_or(router.shard);
+                    let arrived = waiting.into_iter().map(|bytes| Arrived { socket, from, to, bytes });
+                    let arrived = arrived.map(|arrived| ShardMessage::Datagram(Box::new(arrived)));
+                    return router.process.inboxes.of(holder).extend(arrived);
+                }
                 Ok(Some(device)) => {
                     router.metrics.session_lookups[Lookup::Store].increment(1);
                     router.connections.open(socket, from, to, Some(device));
@@ -105,14 +127,14 @@ impl Router {
                 Ok(None) => {
                     router.metrics.session_lookups[Lookup::Miss].increment(1);
                     let room = router.connections.len() < router.endpoints.len() + UNLINKED;
-                    if !room || !waiting.iter().any(|bytes| is_request(bytes)) {
+                    if !room || !requests {
                         return waiting.iter().for_each(|bytes| router.dismiss(socket, from, to, bytes));
                     }
                     router.connections.open(socket, from, to, None);
                 }
                 // What the device repeats is looked up anew.
                 Err(error) => {
-                    tracing::warn!(%error, "an address could not be looked up");
+                    tracing::debug!(%error, "an address could not be looked up");
                     return;
                 }
             }
@@ -120,6 +142,11 @@ impl Router {
                 router.connections.offer(socket, from, to, &bytes);
             }
         });
+    }
+
+    /// The other shard that has a device.
+    fn elsewhere(&self, device: DeviceId) -> Option<ShardId> {
+        self.process.directory.find(device).filter(|holder| *holder != self.shard)
     }
 
     /// Answers a stranger without keeping anything: RST to what answers nothing of ours, 5.03 to requests for which

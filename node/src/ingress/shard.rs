@@ -18,7 +18,7 @@ use super::{
 use crate::{
     clock,
     connection::Connections,
-    endpoint::{Endpoints, Process},
+    endpoint::{Endpoints, Process, ShardMessage},
     metrics::{self, labels::DropReason},
     shard::{
         ShardId, Target,
@@ -34,7 +34,7 @@ pub fn start(
     process: Arc<Process>,
     coap: Arc<godwit_coap::Config>,
     sockets: Vec<BoundSocket>,
-    died: impl FnOnce() + Send + 'static,
+    died: impl Fn() + Send + Sync + 'static,
 ) -> Arbiter {
     let arbiter = Arbiter::with_tokio_rt(|| {
         tokio::runtime::Builder::new_current_thread()
@@ -43,8 +43,9 @@ pub fn start(
             .expect("the runtime of a shard can be made")
     });
     arbiter.spawn_fn(move || {
-        let guard = DeathBell(Some(Box::new(died)));
-        run(shard, process, coap, sockets);
+        let died: Arc<dyn Fn() + Send + Sync> = Arc::new(died);
+        let guard = DeathBell(died.clone());
+        run(shard, process, coap, sockets, died);
         // Lives as long as the thread's runtime.
         actix::spawn(async move {
             let _guard = guard;
@@ -54,43 +55,60 @@ pub fn start(
     arbiter
 }
 
-/// Rings when the thread that holds it unwinds.
-struct DeathBell(Option<Box<dyn FnOnce() + Send>>);
+/// Rings when what holds it unwinds.
+struct DeathBell(Arc<dyn Fn() + Send + Sync>);
 
 impl Drop for DeathBell {
     fn drop(&mut self) {
-        if std::thread::panicking()
-            && let Some(died) = self.0.take()
-        {
-            died();
+        if std::thread::panicking() {
+            (self.0)();
         }
     }
 }
 
-fn run(shard: ShardId, process: Arc<Process>, coap: Arc<godwit_coap::Config>, sockets: Vec<BoundSocket>) {
+fn run(
+    shard: ShardId,
+    process: Arc<Process>,
+    coap: Arc<godwit_coap::Config>,
+    sockets: Vec<BoundSocket>,
+    died: Arc<dyn Fn() + Send + Sync>,
+) {
     let metrics = Rc::new(metrics::Shard::new(usize::from(shard)));
     let timers = Rc::new(Timers::<Target>::new(clock::now()));
     let outbox = Rc::new(Outbox::new(sockets.len()));
+    let bound = sockets.iter().map(BoundSocket::local).collect();
     let endpoints = Endpoints::new(process.clone(), shard, timers.clone(), metrics.clone());
     let connections =
-        Connections::new(coap, outbox.clone(), timers.clone(), endpoints.clone(), metrics.clone());
+        Connections::new(coap, outbox.clone(), timers.clone(), endpoints.clone(), metrics.clone(), bound);
     endpoints.attach(connections.clone());
-    let router = Router::new(process.clone(), connections.clone(), endpoints.clone(), metrics.clone());
+    let router = Router::new(shard, process.clone(), connections.clone(), endpoints.clone(), metrics.clone());
     let sockets: Rc<[Socket]> = sockets
         .into_iter()
         .map(|socket| socket.attach().expect("a bound socket can be watched by a new runtime"))
         .collect();
     for index in 0..sockets.len() {
-        actix::spawn(receive(sockets.clone(), index, router.clone(), metrics.clone()));
+        vital(&died, receive(sockets.clone(), index, router.clone(), metrics.clone()));
     }
-    actix::spawn(send(sockets, outbox, metrics));
-    actix::spawn(fire(timers, connections, endpoints.clone()));
-    actix::spawn(async move {
+    vital(&died, send(sockets, outbox, metrics));
+    vital(&died, fire(timers, connections, endpoints.clone()));
+    vital(&died, async move {
         loop {
             for message in process.inboxes.of(shard).take().await {
-                endpoints.handle(message);
+                match message {
+                    ShardMessage::Datagram(arrived) => router.take(&arrived),
+                    message => endpoints.handle(message),
+                }
             }
         }
+    });
+}
+
+/// Runs one of the tasks without which the shard is deaf: a panic in it ends the process, as the thread's would.
+fn vital(died: &Arc<dyn Fn() + Send + Sync>, task: impl Future<Output = ()> + 'static) {
+    let bell = DeathBell(died.clone());
+    actix::spawn(async move {
+        let _bell = bell;
+        task.await;
     });
 }
 

@@ -25,6 +25,8 @@ label! {
     Lookup {
         /// On the shard that received it.
         Local = "local",
+        /// On another shard of this process.
+        Shard = "other_shard",
         /// In the store.
         Store = "store",
         /// Nowhere.
