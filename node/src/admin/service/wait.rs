@@ -20,15 +20,16 @@ const MAX_TIMEOUT: Duration = Duration::from_mins(10);
 const MIN_TTL: Duration = Duration::from_secs(1);
 const MAX_TTL: Duration = Duration::from_hours(365 * 24);
 
-/// What of the caller's own deadline is left for our answer to reach it.
-const ANSWER: Duration = Duration::from_millis(50);
+/// What of the caller's own deadline is left at most for our answer to reach it, and for us to be late by; of a short
+/// deadline a quarter.
+const ANSWER: Duration = Duration::from_millis(500);
 
 /// How long a synchronous call waits: its timeout, or the call's deadline if that comes first.
 pub(super) fn timeout(delivery: &Delivery, metadata: &MetadataMap) -> Result<Duration, AdminError> {
     let timeout = span("delivery.timeout", delivery.timeout, Duration::from_millis(1)..=MAX_TIMEOUT)?;
     let timeout = timeout.unwrap_or(TIMEOUT);
     let deadline = metadata.get("grpc-timeout").and_then(|value| grpc_timeout(value.to_str().ok()?));
-    Ok(deadline.map_or(timeout, |deadline| timeout.min(deadline.saturating_sub(ANSWER))))
+    Ok(deadline.map_or(timeout, |deadline| timeout.min(deadline - ANSWER.min(deadline / 4))))
 }
 
 /// How long a queued operation may wait.
@@ -104,7 +105,7 @@ mod tests {
         let wait = |delivery: Delivery, metadata: &MetadataMap| timeout(&delivery, metadata).unwrap();
         assert_eq!(wait(Delivery::default(), &metadata), TIMEOUT);
         metadata.insert("grpc-timeout", "2S".parse().unwrap());
-        assert_eq!(wait(Delivery::default(), &metadata), Duration::from_millis(1950));
+        assert_eq!(wait(Delivery::default(), &metadata), Duration::from_millis(1500));
         let short = Delivery { timeout: given(1), ..Default::default() };
         assert_eq!(wait(short, &metadata), Duration::from_secs(1));
     }
