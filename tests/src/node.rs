@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpStream},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{
         Arc, Mutex,
@@ -101,6 +101,11 @@ impl Node {
     /// Reads what is published, from the first record on.
     pub fn sink(&self) -> Sink {
         Sink::new(self.folder.join("telemetry/telemetry.ndjson"))
+    }
+
+    /// Its data directory.
+    pub fn data_dir(&self) -> &Path {
+        &self.folder
     }
 
     /// The folder that the file sink writes to.
