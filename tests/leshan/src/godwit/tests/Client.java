@@ -13,6 +13,7 @@ import java.util.Map;
 import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.concurrent.ScheduledExecutorService;
+import java.util.concurrent.TimeUnit;
 import org.eclipse.californium.core.config.CoapConfig;
 import org.eclipse.californium.core.network.CoapEndpoint;
 import org.eclipse.californium.elements.config.Configuration;
@@ -55,8 +56,8 @@ import org.eclipse.leshan.transport.californium.client.endpoint.coap.CoapClientP
  * One Leshan client on 127.0.0.1.
  *
  * <p>Options of `start`: uri, ep, lifetime (s), version (1.0 or 1.1), queue (true), period (ms between updates),
- * objects ("3303:0,1;3442:0": instances of objects besides 3), block (preferred block size), request (ms that it
- * waits for an answer).
+ * objects ("3303:0,1;3442:0": instances of objects besides 3), block (preferred block size), ack (ms of
+ * ACK_TIMEOUT), request (ms that it waits for an answer).
  */
 final class Client {
     private static final long SEND_TIMEOUT_MS = 30_000;
@@ -183,6 +184,12 @@ final class Client {
                 .refuse(
                         at.getResourceId(),
                         ResponseCode.fromCode(Integer.parseInt(parts[0]) * 100 + Integer.parseInt(parts[1])));
+    }
+
+    /** Forgets a resource's values. */
+    void reset(String path) {
+        LwM2mPath at = new LwM2mPath(path);
+        instance(at).reset(at.getResourceId());
     }
 
     void update() {
@@ -339,8 +346,12 @@ final class Client {
         Configuration configuration = builder.createDefaultConfiguration();
         configuration.set(CoapConfig.MAX_ACTIVE_PEERS, 16);
         configuration.set(CoapConfig.PROTOCOL_STAGE_THREAD_COUNT, 1);
+        configuration.set(CoapConfig.MAX_RESOURCE_BODY_SIZE, 1 << 20);
         if (options.containsKey("block")) {
             configuration.set(CoapConfig.PREFERRED_BLOCK_SIZE, Integer.valueOf(options.get("block")));
+        }
+        if (options.containsKey("ack")) {
+            configuration.set(CoapConfig.ACK_TIMEOUT, Integer.parseInt(options.get("ack")), TimeUnit.MILLISECONDS);
         }
         builder.setConfiguration(configuration);
         builder.setClientAddress(InetAddress.getByName("127.0.0.1"));

@@ -80,6 +80,9 @@ public final class Harness {
             case "refuse":
                 client.refuse(arguments.get(0), arguments.get(1));
                 return null;
+            case "reset":
+                client.reset(arguments.get(0));
+                return null;
             case "update":
                 client.update();
                 return null;
