@@ -34,7 +34,7 @@ fn types() -> Vec<(u32, &'static str, Kind)> {
         (150, "AAH/gA==", Kind::Opaque(vec![0, 1, 255, 128])),
         (160, "1700000001", Kind::Time(1_700_000_001)),
         (170, "3303:7", Kind::ObjectLink(ObjectLink { object: 3303, instance: 7 })),
-        (180, "</3/0>;ver=1.1,</3303>", Kind::CoreLink("</3/0>;ver=1.1,</3303>".into())),
+        (180, "</3>;ver=1.1,</3303/0>", Kind::CoreLink("</3>;ver=1.1,</3303/0>".into())),
     ]
 }
 
