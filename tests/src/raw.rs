@@ -271,6 +271,16 @@ impl Raw {
         location.strip_prefix("rd/").expect("the location is rd/<id>").to_owned()
     }
 
+    /// Sends an empty message and waits for the RST that answers it: what was sent before has been dealt with.
+    #[track_caller]
+    pub fn ping(&mut self) {
+        let id = self.fresh_id();
+        self.send(&Message::empty(MessageType::Confirmable, id));
+        self.next("RST to a ping", |message| {
+            message.id() == id && message.0.header.get_type() == MessageType::Reset
+        });
+    }
+
     /// Takes what came and was not asked for yet.
     pub fn drain(&mut self) -> Vec<Message> {
         let _ = self.find(Duration::from_millis(1), |_| false);

@@ -73,13 +73,13 @@ fn a_repeated_register_is_answered_again_and_done_once() {
     let mut raw = Raw::new(node.coap());
     let register = Message::request("POST", "/rd?ep=repeats&lwm2m=1.1").format(40).payload(LINKS);
     let register = raw.numbered(register);
-    for _ in 0..4 {
+    for _ in 0..3 {
         raw.send(&register);
     }
     let first = raw.exchange(&register);
     assert_eq!(first.code(), "2.01");
-    for _ in 0..4 {
-        assert_eq!(raw.next("an answer", |_| true), first);
+    for _ in 0..3 {
+        assert_eq!(raw.exchange(&register), first);
     }
     let mut sink = node.sink();
     let event = sink.event("repeats", "registered");

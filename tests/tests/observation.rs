@@ -260,7 +260,7 @@ fn a_profile_reads_every_instance_whole_before_it_observes() {
     let mut sink = node.sink();
     sink.is("all", "/3/0/3", "1.0.3");
     sink.is("all", "/3303/1/5700", 21.5);
-    assert_eq!(sink.values("all", "/3303/1/5701"), [json!(0); 0], "what is not mapped is not published");
+    assert!(sink.values("all", "/3303/1/5701").is_empty(), "what is not mapped is not published");
 }
 
 #[test]

@@ -27,10 +27,6 @@ fn leshan_clients_notice_nothing_of_a_kill() {
         client.set("/3303/0/5700", "40.5");
     }
     node.restart();
-    let mut sink = node.sink();
-    for name in &names {
-        sink.event(name, "registered");
-    }
     for name in &names {
         node.sink().is(name, "/3303/0/5700", 40.5);
     }
@@ -81,19 +77,20 @@ fn queued_commands_go_out_after_a_kill() {
 }
 
 #[test]
-fn a_command_that_was_sent_before_a_kill_ends() {
+fn a_command_that_was_sent_before_a_kill_goes_out_again_byte_for_byte() {
     let mut node = Node::start();
     let mut raw = Raw::new(node.coap());
-    raw.register("ep=halfway&lwm2m=1.1", LINKS);
+    let id = raw.register("ep=halfway&lwm2m=1.1", LINKS);
     let execute = node.admin().queued(DAY).execute("halfway", "/3/0/4", "").unwrap();
-    raw.next_request("POST /3/0/4");
+    let first = raw.next_request("POST /3/0/4");
     node.kill();
-    raw.drain();
     node.restart();
-    // Nobody can know whether it was executed: it is not sent again.
-    let ended = node.admin().wait_operation(&execute.name);
-    assert_eq!(ended.state(), State::Aborted, "{ended:?}");
-    assert_eq!(raw.find(Duration::from_millis(300), Message::is_request), None);
+    raw.drain();
+    // The device's next message wakes its actor. What it is sent then it knows as a repetition, if it had it.
+    assert_eq!(raw.call(Message::request("POST", &format!("/rd/{id}"))).code(), "2.04");
+    assert_eq!(raw.next_request("POST /3/0/4"), first);
+    raw.send(&first.answer("2.04"));
+    assert_eq!(node.admin().wait_operation(&execute.name).state(), State::Succeeded);
 }
 
 #[test]
@@ -159,7 +156,7 @@ fn a_register_that_a_crash_interrupts_before_its_commit_is_answered_anew() {
     node.wait_end();
     assert!(raw.drain().is_empty(), "no answer before the commit");
     node.restart();
-    assert_eq!(reason(&node.admin().registration("crashes").unwrap_err()), "NO_SUCH_DEVICE");
+    assert_eq!(reason(&node.admin().registration("crashes").unwrap_err()), "NOT_REGISTERED");
     let response = raw.exchange(&register);
     assert_eq!(response.code(), "2.01");
     let id = node.admin().registration("crashes").unwrap().registration_id;
@@ -215,8 +212,29 @@ fn a_deregister_that_a_crash_interrupts_after_its_commit_is_answered_once() {
     assert_eq!(reason(&node.admin().registration("leaves").unwrap_err()), "NOT_REGISTERED");
     assert_eq!(raw.exchange(&deregister).code(), "2.02", "the answer to what was carried out");
     assert_eq!(raw.exchange(&deregister).code(), "2.02");
+    node.sink().event("leaves", "deregistered");
     // Another one is another request.
     assert_eq!(raw.call(Message::request("DELETE", &format!("/rd/{id}"))).code(), "4.04");
+}
+
+#[test]
+fn a_device_whose_register_was_committed_in_a_crash_is_observed() {
+    let setup = Setup::default().set("registration.auto_create=demo");
+    let mut node = setup.failpoint("store.after_commit:register").start();
+    let mut raw = Raw::new(node.coap());
+    let register = Message::request("POST", "/rd?ep=observed&lwm2m=1.1").format(40).payload(LINKS);
+    let register = raw.numbered(register);
+    raw.send(&register);
+    node.wait_end();
+    node.restart();
+    assert_eq!(raw.exchange(&register).code(), "2.01");
+    for path in ["/3/0/9", "/3303/0/5700"] {
+        let observe = raw.next_request(&format!("GET {path}"));
+        assert_eq!(observe.number(CoapOption::Observe), Some(0));
+        let value = format!(r#"[{{"n":"{path}","v":5}}]"#);
+        raw.send(&observe.answer("2.05").observe(1).format(110).payload(value));
+    }
+    node.sink().is("observed", "/3303/0/5700", 5.0);
 }
 
 fn assert_registered_once(node: &Node, endpoint: &str) {
@@ -240,6 +258,27 @@ fn a_lifetime_that_ends_while_the_node_is_down_ends_the_registration() {
     node.restart();
     node.sink().event("outlived", "expired");
     assert_eq!(reason(&node.admin().registration("outlived").unwrap_err()), "NOT_REGISTERED");
+}
+
+#[test]
+fn an_alternate_root_and_its_objects_are_there_after_a_kill() {
+    let mut node = Node::start();
+    let mut raw = Raw::new(node.coap());
+    let links = "</lwm2m>;rt=\"oma.lwm2m\";ct=110,</lwm2m/1/0>,</lwm2m/3/0>";
+    let id = raw.register("ep=rooted&lwm2m=1.1", links);
+    node.kill();
+    node.restart();
+    let admin = node.admin();
+    let registration = admin.registration("rooted").unwrap();
+    assert_eq!(registration.root_path, "/lwm2m");
+    assert_eq!(registration.objects.iter().map(|object| object.object).collect::<Vec<_>>(), [1, 3]);
+    assert_eq!(raw.call(Message::request("POST", &format!("/rd/{id}"))).code(), "2.04");
+    std::thread::scope(|scope| {
+        let execute = scope.spawn(|| admin.execute("rooted", "/3/0/4", ""));
+        let request = raw.next_request("POST /lwm2m/3/0/4");
+        raw.send(&request.answer("2.04"));
+        execute.join().unwrap().unwrap();
+    });
 }
 
 #[test]
