@@ -16,7 +16,7 @@ use super::{
 use crate::{
     clock,
     endpoint::{
-        Delivery,
+        Delivery, foreign,
         link::{Call, Downlink, Link, Uplink},
     },
     identity::{DeviceId, RegistrationId},
@@ -26,7 +26,6 @@ use crate::{
         outbox::{SocketId, Transmit},
         timers::TimerKey,
     },
-    store::Pointer,
 };
 
 /// How long a connection without an endpoint stays: as long as its answers may be asked for again.
@@ -126,21 +125,11 @@ impl ConnectionActor {
 
     /// An update or de-register from an address from which nobody registered.
     fn answer_foreign(&mut self, call: Call, registration: RegistrationId, ctx: &mut Context<Self>) {
-        let found = self.shard.endpoints.store().resolve(Pointer::Registration(registration));
+        let endpoints = self.shard.endpoints.clone();
         let address = ctx.address();
         actix::spawn(async move {
-            let downlink = match found.await {
-                Ok(None) => Downlink::Reply {
-                    id: call.id,
-                    response: Response::diagnostic(Code::NOT_FOUND, "no such registration"),
-                },
-                Ok(Some(_)) => Downlink::Reply {
-                    id: call.id,
-                    response: Response::diagnostic(
-                        Code::FORBIDDEN,
-                        "the registration was made from another address; register again",
-                    ),
-                },
+            let downlink = match foreign(endpoints.store(), registration).await {
+                Ok(response) => Downlink::Reply { id: call.id, response },
                 Err(_) => Downlink::Forget { id: call.id },
             };
             address.do_send(Input::Answer(downlink));

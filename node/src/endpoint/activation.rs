@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use super::{
     Endpoints, Place, Resident,
     access::{Access, DEFAULT_PROFILE},
-    actor::{EndpointActor, Mail, foreign},
+    actor::{EndpointActor, Mail, no_such_registration},
     core::Core,
     directory::Reservation,
     handle::SubmitError,
@@ -284,7 +284,7 @@ fn refuse_uplink(endpoints: &Endpoints, device: DeviceId, link: Link, uplink: &U
                         "no device of this endpoint name is provisioned",
                     ),
                 },
-                _ => Downlink::Reply { id, response: foreign(false) },
+                _ => Downlink::Reply { id, response: no_such_registration() },
             }
         }
         Uplink::Notification(notification) => {

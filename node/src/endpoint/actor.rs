@@ -21,7 +21,7 @@ use crate::{
     identity::RegistrationId,
     metrics::labels,
     shard::{ActorKey, Target, timers::TimerKey},
-    store::{Change, Fence, Pointer},
+    store::{Change, Fence, Pointer, StateStore, StoreError},
     telemetry::{Publish, Record, Ticket},
 };
 
@@ -227,11 +227,10 @@ impl EndpointActor {
     }
 
     fn answer_foreign(&self, link: Link, call: Call, registration: RegistrationId) {
-        let found = self.endpoints.store().resolve(Pointer::Registration(registration));
         let (shared, device) = (self.endpoints.shared.clone(), self.core.device);
         actix::spawn(async move {
-            let downlink = match found.await {
-                Ok(found) => Downlink::Reply { id: call.id, response: foreign(found.is_some()) },
+            let downlink = match foreign(&*shared.process.store, registration).await {
+                Ok(response) => Downlink::Reply { id: call.id, response },
                 Err(_) => Downlink::Forget { id: call.id },
             };
             if let Some(links) = shared.links.get() {
@@ -287,15 +286,28 @@ impl EndpointActor {
 }
 
 /// The answer to a request for a registration that the sender does not have.
-pub(crate) fn foreign(exists: bool) -> Response {
-    if exists {
-        Response::diagnostic(
-            Code::FORBIDDEN,
-            "the registration was made from another address; register again",
-        )
-    } else {
-        Response::diagnostic(Code::NOT_FOUND, "no such registration")
+pub(crate) async fn foreign(
+    store: &dyn StateStore,
+    registration: RegistrationId,
+) -> Result<Response, StoreError> {
+    let Some(device) = store.resolve(Pointer::Registration(registration)).await? else {
+        return Ok(no_such_registration());
+    };
+    // The id of an ended registration goes on leading to its device, for the sake of a repeated DELETE.
+    let record = store.load(device).await?;
+    let current = record.and_then(|record| record.registration);
+    if current.is_none_or(|current| current.id != registration.as_str()) {
+        return Ok(no_such_registration());
     }
+    Ok(Response::diagnostic(
+        Code::FORBIDDEN,
+        "the registration was made from another address; register again",
+    ))
+}
+
+/// The answer to a request for a registration that nobody has.
+pub(crate) fn no_such_registration() -> Response {
+    Response::diagnostic(Code::NOT_FOUND, "no such registration")
 }
 
 impl Actor for EndpointActor {

@@ -41,6 +41,7 @@ use actix::{Addr, prelude::SendError};
 use godwit_lwm2m::registration::Policy;
 use tokio::sync::oneshot;
 
+pub(crate) use self::actor::foreign;
 use self::{
     actor::{EndpointActor, Mail},
     handle::SubmitError,

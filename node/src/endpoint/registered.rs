@@ -108,7 +108,8 @@ impl Registered {
     ) -> Option<Self> {
         let version = LwM2mVersion::parse(&stored.version)?;
         let root = RootPath::parse(&stored.root)?;
-        let objects = RegisteredLinks::parse(&stored.links, version, &root).ok()?.objects;
+        // Stored without the device's root.
+        let objects = RegisteredLinks::parse(&stored.links, version, &RootPath::default()).ok()?.objects;
         let set = |numbers: &[u32]| -> FormatSet {
             numbers.iter().filter_map(|n| ContentFormat::from_number(u16::try_from(*n).ok()?)).collect()
         };

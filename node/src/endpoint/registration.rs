@@ -56,7 +56,9 @@ impl Core {
     pub(super) fn handle_register(&mut self, now: Reading, link: Link, call: Call, client: Registration) {
         if let Some(response) = self.answer_before(now, link, call, Code::CREATED) {
             self.link_to(link);
-            return self.reply(link, call, response);
+            self.reply(link, call, response);
+            // Whoever wrote it may have died before it published this; the id is the same.
+            return self.announce_registered(now, false);
         }
         let replaced = self.registered.is_some();
         let models = self.services.process.models.set(&self.profile, &client.objects);
@@ -93,6 +95,22 @@ impl Core {
         self.link_to(link);
         self.address = Some(Address { peer: link.remote, local: self.local_of(&link) });
         self.reply(link, call, Response::new(Code::CREATED).location("rd").location(registered.id.as_str()));
+        self.applied = Some(applied);
+        self.registered = Some(Box::new(registered));
+        self.awake = true;
+        self.announce_registered(now, replaced);
+        let cause = self.cause(&[b"registered"]);
+        for (ordinal, skipped) in skipped.into_iter().enumerate() {
+            let event = Event::PathSkipped { path: skipped.path, reason: skipped.reason };
+            self.announce_nth(now, event, cause, ordinal as u32);
+        }
+        self.observations.replace(observations);
+        self.restart_downlinks(now, tasks);
+        self.changed(RegistrationChangeKind::Registered);
+    }
+
+    fn announce_registered(&mut self, now: Reading, replaced: bool) {
+        let Some(registered) = self.registered.as_deref() else { return };
         let client = &registered.client;
         let event = Event::Registered {
             lifetime: (client.lifetime != 0).then_some(client.lifetime.into()),
@@ -101,18 +119,8 @@ impl Core {
             queue_mode: client.queue_mode,
             replaced,
         };
-        self.applied = Some(applied);
-        self.registered = Some(Box::new(registered));
-        self.awake = true;
         let cause = self.cause(&[b"registered"]);
         self.announce(now, event, cause);
-        for (ordinal, skipped) in skipped.into_iter().enumerate() {
-            let event = Event::PathSkipped { path: skipped.path, reason: skipped.reason };
-            self.announce_nth(now, event, cause, ordinal as u32);
-        }
-        self.observations.replace(observations);
-        self.restart_downlinks(now, tasks);
-        self.changed(RegistrationChangeKind::Registered);
     }
 
     pub(super) fn handle_update(
@@ -188,7 +196,11 @@ impl Core {
 
     pub(super) fn handle_deregister(&mut self, now: Reading, link: Link, call: Call, id: RegistrationId) {
         if let Some(response) = self.answer_before(now, link, call, Code::DELETED) {
-            return self.reply(link, call, response);
+            self.reply(link, call, response);
+            // As with a repeated register.
+            let cause = Identity::of(&[id.as_str().as_bytes(), b"deregistered"]);
+            let record = self.event_record_of(now, Event::Deregistered, cause, Some(id));
+            return self.effect(Effect::Announce(vec![record]));
         }
         if self.registered.as_deref().is_none_or(|registered| registered.id != id) {
             return self.effect(Effect::Foreign(link, call, id));

@@ -40,7 +40,7 @@ pub(in crate::admin) fn show(device: DeviceId, record: &DeviceRecord) -> Option<
         register_time: timestamp(stored.registered_at),
         update_time: timestamp(stored.updated_at),
         expire_time: expires.and_then(timestamp),
-        root_path: stored.root.clone(),
+        root_path: stored.root.trim_end_matches('/').to_owned(),
         content_formats: stored.formats.clone(),
         objects: objects(stored).map(|list| list.iter().map(object).collect()).unwrap_or_default(),
         observations: record.observations.iter().map(|o| Observation { paths: o.paths.clone() }).collect(),
@@ -52,8 +52,8 @@ pub(in crate::admin) fn show(device: DeviceId, record: &DeviceRecord) -> Option<
 /// The objects that a device registered; `None` if its stored links can't be read.
 pub(in crate::admin) fn objects(stored: &value::Registration) -> Option<std::sync::Arc<ObjectList>> {
     let version = LwM2mVersion::parse(&stored.version).unwrap_or(LwM2mVersion::V1_0);
-    let root = RootPath::parse(&stored.root).unwrap_or_default();
-    Some(RegisteredLinks::parse(&stored.links, version, &root).ok()?.objects)
+    // Stored without the device's root.
+    Some(RegisteredLinks::parse(&stored.links, version, &RootPath::default()).ok()?.objects)
 }
 
 fn object(object: godwit_lwm2m::registration::RegisteredObject<'_>) -> Object {
