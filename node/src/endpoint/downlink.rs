@@ -131,6 +131,9 @@ impl Core {
     pub(super) fn drive(&mut self, now: Reading) {
         while self.may_send(now) {
             if let Some(task) = self.downlinks.tasks.pop_front() {
+                if self.downlinks.tasks.is_empty() {
+                    self.downlinks.tasks = VecDeque::new();
+                }
                 self.start_task(now, task);
             } else if !self.start_operation(now) {
                 self.finish_start();
