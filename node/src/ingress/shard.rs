@@ -11,7 +11,7 @@ use std::{net::SocketAddr, rc::Rc, sync::Arc};
 use actix::Arbiter;
 
 use super::{
-    mmsg::{RecvBatch, SendBatch},
+    mmsg::{BATCH, RecvBatch, SendBatch},
     route::Router,
     socket::{BoundSocket, Socket},
 };
@@ -139,8 +139,11 @@ async fn receive(sockets: Rc<[Socket]>, index: usize, router: Rc<Router>, metric
             }
             router.route(id, datagram.from, datagram.to, datagram.bytes);
         }
-        // The actors have their turn, and what they send leaves, before more is read.
-        tokio::task::yield_now().await;
+        // The actors have their turn, and what they send leaves, before more is read. After a batch that is not full
+        // they have it while the socket is waited for.
+        if received == BATCH {
+            tokio::task::yield_now().await;
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 use socket2::{Domain, Protocol, Type};
 use tokio::{io::Interest, net::UdpSocket as TokioSocket};
 
-use super::mmsg::{RecvBatch, SendBatch};
+use super::mmsg::{BATCH, RecvBatch, SendBatch};
 use crate::shard::outbox::Transmit;
 
 /// One shard's socket on one listening address, bound but not yet read by a runtime.
@@ -135,7 +135,17 @@ impl Socket {
     /// # Errors
     /// As [`Socket::receive`], and `WouldBlock`.
     pub fn try_receive(&self, batch: &mut RecvBatch) -> io::Result<usize> {
-        self.socket.try_io(Interest::READABLE, || batch.receive(self.fd()))
+        let mut received = 0;
+        let result = self.socket.try_io(Interest::READABLE, || {
+            received = batch.receive(self.fd())?;
+            // A batch that is not full has emptied the socket: the runtime shall wait for the next datagram without
+            // being told so by one more system call.
+            if received < BATCH { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+        });
+        match result {
+            Err(error) if received == 0 => Err(error),
+            _ => Ok(received),
+        }
     }
 
     /// Sends all datagrams as far as the kernel takes them, going on past one that fails. Returns how many
