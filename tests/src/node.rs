@@ -196,7 +196,7 @@ impl Drop for Node {
             eprintln!("--- log of the node at {} ---\n{}", self.address, self.log());
             let records = fs::read_to_string(self.folder.join("telemetry/telemetry.ndjson"));
             let records: Vec<_> = records.as_deref().unwrap_or_default().lines().collect();
-            let last = records.len().saturating_sub(200);
+            let last = records.len().saturating_sub(20);
             eprintln!("--- its records, from number {last} on ---\n{}\n---", records[last..].join("\n"));
         }
         let _ = fs::remove_dir_all(&self.folder);
