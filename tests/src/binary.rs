@@ -22,10 +22,13 @@ pub(crate) fn godwit() -> &'static Path {
     })
 }
 
-/// The binary `godwit-load`, built when needed.
+/// The binary `godwit-load`, built when needed. `GODWIT_LOAD_BINARY` names another.
 pub(crate) fn godwit_load() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| build("godwit-load", &[]))
+    BINARY.get_or_init(|| match env::var_os("GODWIT_LOAD_BINARY") {
+        Some(path) => path.into(),
+        None => build("godwit-load", &[]),
+    })
 }
 
 /// The repository's root.

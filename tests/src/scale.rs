@@ -34,8 +34,10 @@ pub struct Hostile {
     pub datagrams: u32,
     /// Datagrams per second.
     pub rate: u32,
-    /// Growth of the node's memory that the second dose may cause, in bytes.
+    /// Growth of the node's memory that a second dose may cause, in bytes, where attackers can't register.
     pub growth: u64,
+    /// The same where they can: what they register is written, and the store's memtables take up to 61 MiB.
+    pub stored: u64,
 }
 
 impl Scale {
@@ -43,14 +45,14 @@ impl Scale {
     pub const TEST: Scale = Scale {
         name: "test",
         load_kill: LoadKill { devices: 300, rate: 300, duration: Duration::from_secs(6), kills: 1 },
-        hostile: Hostile { datagrams: 20_000, rate: 4000, growth: 4 << 20 },
+        hostile: Hostile { datagrams: 20_000, rate: 4000, growth: 2 << 20, stored: 8 << 20 },
     };
 
     /// `make soak`.
     pub const SOAK: Scale = Scale {
         name: "soak",
         load_kill: LoadKill { devices: 10_000, rate: 5000, duration: Duration::from_secs(60), kills: 3 },
-        hostile: Hostile { datagrams: 1_000_000, rate: 10_000, growth: 4 << 20 },
+        hostile: Hostile { datagrams: 1_000_000, rate: 10_000, growth: 4 << 20, stored: 64 << 20 },
     };
 
     /// What the environment variable `SCALE` names, "test" where it is not set.
