@@ -57,6 +57,33 @@ fn a_large_opaque_is_written_in_blocks() {
 }
 
 #[test]
+fn no_message_id_comes_twice_however_many_blocks_there_are() {
+    let node = Node::start();
+    let admin = node.admin();
+    // The connections of some devices begin with other ids than those of others.
+    for device in 0..24 {
+        let endpoint = format!("numbered-{device}");
+        let mut raw = Raw::new(node.coap());
+        raw.register(&format!("ep={endpoint}&lwm2m=1.1"), "</>;ct=110,</3442/0>");
+        let mut seen = Vec::new();
+        for _ in 0..4 {
+            std::thread::scope(|scope| {
+                let value = Kind::Opaque(body(2000));
+                let write = scope.spawn(|| admin.write_value(&endpoint, "/3442/0/150", value, Some(42)));
+                for number in 0..2 {
+                    let block = raw.next("a block", Message::is_request);
+                    assert!(!seen.contains(&block.id()), "{} came twice: {seen:?}", block.id());
+                    seen.push(block.id());
+                    let (code, more) = if number == 0 { ("2.31", true) } else { ("2.04", false) };
+                    raw.send(&block.answer(code).block(CoapOption::Block1, number, more, 1024));
+                }
+                write.join().unwrap().unwrap();
+            });
+        }
+    }
+}
+
+#[test]
 fn a_large_value_is_notified_in_blocks() {
     let Some(leshan) = Leshan::shared() else { return };
     let node = Node::start();

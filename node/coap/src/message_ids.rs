@@ -2,16 +2,20 @@
 
 use std::time::{Duration, Instant};
 
-/// Ids in ascending order, round the 16-bit space.
+/// Ids in ascending order, round that half of the 16-bit space in which the first lies; the other half is a caller's to
+/// give out, so that the two never meet.
 ///
-/// Each half of the space remembers when it was last left or borrowed from, and is not entered again sooner than a
-/// lifetime later. So a peer may use 32768 ids per lifetime (132 per second by default), at 40 bytes.
+/// Each quarter remembers when it was last left or borrowed from, and is not entered again sooner than a lifetime
+/// later. So a peer may use 16384 ids per lifetime (66 per second by default), at 40 bytes.
 #[derive(Debug)]
 pub(crate) struct MessageIds {
     next: u16,
     entered: bool,
     used: [Option<Instant>; 2],
 }
+
+/// Says in which half of the space an id lies.
+const UPPER: u16 = 0x8000;
 
 impl MessageIds {
     pub(crate) fn new(first: u16) -> Self {
@@ -26,34 +30,38 @@ impl MessageIds {
     pub(crate) fn allocate(&mut self, now: Instant, lifetime: Duration) -> Result<u16, Instant> {
         let id = self.next;
         if !self.entered {
-            if let Some(free_at) = self.used[half(id)].map(|used| used + lifetime)
+            if let Some(free_at) = self.used[quarter(id)].map(|used| used + lifetime)
                 && now < free_at
             {
                 return Err(free_at);
             }
             self.entered = true;
         }
-        self.used[half(id)] = Some(now);
+        self.used[quarter(id)] = Some(now);
         self.advance(id);
         Ok(id)
     }
 
     /// Marks an id that was taken from outside, or that leaves later than it was allocated.
     pub(crate) fn mark(&mut self, now: Instant, id: u16) {
-        self.used[half(id)] = Some(now);
-        if half(id) == half(self.next) && id >= self.next {
+        if (id ^ self.next) & UPPER != 0 {
+            return;
+        }
+        self.used[quarter(id)] = Some(now);
+        if quarter(id) == quarter(self.next) && id >= self.next {
             self.advance(id);
         }
     }
 
     fn advance(&mut self, id: u16) {
-        self.next = id.wrapping_add(1);
-        self.entered &= half(self.next) == half(id);
+        self.next = id & UPPER | id.wrapping_add(1) & !UPPER;
+        self.entered &= quarter(self.next) == quarter(id);
     }
 }
 
-fn half(id: u16) -> usize {
-    usize::from(id >> 15)
+/// Which quarter of its half an id lies in.
+fn quarter(id: u16) -> usize {
+    usize::from(id >> 14 & 1)
 }
 
 #[cfg(test)]
@@ -100,5 +108,18 @@ mod tests {
         assert_eq!(ids.allocate(now, LIFETIME), Ok(0x3003));
         ids.mark(now, 0x2fff);
         assert_eq!(ids.allocate(now, LIFETIME), Ok(0x3004));
+    }
+
+    #[test]
+    fn ids_of_a_caller_are_never_met() {
+        let mut now = start();
+        let mut ids = MessageIds::new(0x7ffe);
+        for round in 0..100_000_u32 {
+            ids.mark(now, UPPER | round as u16);
+            match ids.allocate(now, LIFETIME) {
+                Ok(id) => assert!(id < UPPER),
+                Err(free_at) => now = free_at,
+            }
+        }
     }
 }

@@ -116,9 +116,8 @@ impl Connections {
         local: Option<IpAddr>,
         device: Option<DeviceId>,
     ) -> ActorKey {
-        // Endpoints number their requests in the lower halves of the 16 slices of message ids, connections begin in an
-        // upper half.
-        let first = u16::from_be_bytes(entropy::bytes()) & 0xf000 | 0x0800;
+        // In the lower half of all message ids; endpoints number their requests in the upper one.
+        let first = u16::from_be_bytes(entropy::bytes()) & 0x7fff;
         let core = Connection::new(self.coap.clone(), first, entropy::u64(), device);
         let key = self
             .table

@@ -22,7 +22,7 @@ use godwit_coap::{Code, FailReason, Response};
 
 use super::{
     access::Access,
-    downlink::{Downlinks, Purpose},
+    downlink::{Downlinks, Purpose, UPPER_HALF},
     handle::{RegistrationChangeKind, SubmitError},
     link::{Call, Downlink, Link, Uplink},
     message::{Effect, Input, StopReason, Then},
@@ -115,8 +115,8 @@ impl Core {
             applied: applied.map(Box::new),
             observations: Observations::from_stored(&observations),
             downlinks: Downlinks {
-                // `cluster.md`: the slice of message ids that this claim has; the connection's own begin half a slice on.
-                next_message_id: ((claimed.claims & 15) as u16) << 12,
+                // The slice of message ids that this claim has, of 16 in the upper half; connections use the lower one.
+                next_message_id: UPPER_HALF | ((claimed.claims & 15) as u16) << 11,
                 ..Downlinks::default()
             },
             link: None,

@@ -91,10 +91,13 @@ pub(super) struct Downlinks {
     pub(super) next_message_id: u16,
 }
 
+/// Message ids of requests that endpoints number; a connection's own are below.
+pub(super) const UPPER_HALF: u16 = 0x8000;
+
 impl Downlinks {
     pub(super) fn take_message_id(&mut self) -> u16 {
         let id = self.next_message_id;
-        self.next_message_id = id.wrapping_add(1);
+        self.next_message_id = id.wrapping_add(1) | UPPER_HALF;
         id
     }
 

@@ -110,7 +110,8 @@ impl Own {
 }
 
 impl Peer {
-    /// A peer whose own messages begin with id `first_message_id`. `seed` is 64 random bits, for jitter and the tokens of
+    /// A peer whose own messages begin with id `first_message_id` and stay in that half of the ids; the other half is the
+    /// caller's, for [`RequestOptions::message_id`]. `seed` is 64 random bits, for jitter and the tokens of
     /// follow-up blocks.
     pub fn new(config: Arc<Config>, first_message_id: u16, seed: u64) -> Self {
         Self {
