@@ -12,7 +12,7 @@ use godwit_proto::v1::{
 };
 use serde_json::Value;
 
-use crate::node::Node;
+use crate::node::{Node, listen_to_every_event};
 
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
@@ -30,6 +30,7 @@ impl Write for Log {
 
 #[tokio::test]
 async fn each_change_leaves_one_line_without_secrets() {
+    listen_to_every_event();
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();

@@ -195,6 +195,16 @@ pub(crate) struct Node {
     running: JoinHandle<()>,
 }
 
+/// Has the process take interest in every event. Otherwise a test whose thread nobody listens to may be the first to
+/// come by an event, and tracing then skips that event for the one test that reads the log.
+pub(crate) fn listen_to_every_event() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let nowhere = tracing_subscriber::fmt().with_writer(std::io::sink).finish();
+        tracing::subscriber::set_global_default(nowhere).expect("only tests' own threads have others");
+    });
+}
+
 impl Node {
     /// A node on loopback whose every caller is admin.
     pub(crate) async fn open() -> Self {
@@ -203,6 +213,7 @@ impl Node {
 
     /// A node with these settings, on a port of the system's choice.
     pub(crate) async fn start(config: config::Admin) -> Self {
+        listen_to_every_event();
         let store: Arc<dyn StateStore> = Arc::new(Embedded::in_memory(Options::default()).unwrap());
         let endpoints = Double::new(store.clone());
         let tail = Tail::default();
