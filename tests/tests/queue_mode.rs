@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use coap_lite::MessageType;
 use godwit_proto::v1::{Operation, operation::State, value::Kind};
-use godwit_tests::{Leshan, Message, Node, Raw, Setup, reason, value};
+use godwit_tests::{Leshan, Message, Node, Raw, Setup, reason, value, wait};
 
 const LINKS: &str = "</>;rt=\"oma.lwm2m\";ct=110,</1/0>,</3/0>,</3303/0>";
 const DAY: Duration = Duration::from_secs(86_400);
@@ -138,8 +138,9 @@ fn a_command_that_a_device_does_not_answer_waits_for_its_next_uplink() {
     for _ in 0..2 {
         raw.next_request("GET /3/0/9");
     }
-    node.sink().event("dozes", "asleep");
-    assert_eq!(admin.operation(&queued.name).unwrap().state(), State::Queued);
+    wait("the command's return to its queue", || {
+        (admin.operation(&queued.name).unwrap().state() == State::Queued).then_some(())
+    });
     raw.call(Message::request("POST", &format!("/rd/{id}")));
     let again = raw.next_request("GET /3/0/9");
     assert_ne!(again.id(), first.id(), "a new exchange");
