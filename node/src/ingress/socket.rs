@@ -7,7 +7,7 @@ use std::{
 };
 
 use socket2::{Domain, Protocol, Type};
-use tokio::{io::Interest, net::UdpSocket as TokioSocket};
+use tokio::io::{Interest, unix::AsyncFd};
 
 use super::mmsg::{BATCH, RecvBatch, SendBatch};
 use crate::shard::outbox::Transmit;
@@ -94,18 +94,18 @@ impl BoundSocket {
     /// # Errors
     /// When the runtime can't watch the socket.
     pub fn attach(self) -> io::Result<Socket> {
-        Ok(Socket {
-            ipv6: self.local.is_ipv6(),
-            local: self.local,
-            socket: TokioSocket::from_std(self.socket)?,
-        })
+        // Not for writing, which nobody waits for: each datagram that leaves would wake the shard once more.
+        // Deprecated for descriptors that change while they are watched; that of a UdpSocket can't.
+        #[allow(deprecated)]
+        let socket = AsyncFd::with_interest(self.socket, Interest::READABLE)?;
+        Ok(Socket { ipv6: self.local.is_ipv6(), local: self.local, socket })
     }
 }
 
 /// A socket that its shard's runtime watches.
 #[derive(Debug)]
 pub struct Socket {
-    socket: TokioSocket,
+    socket: AsyncFd<UdpSocket>,
     local: SocketAddr,
     ipv6: bool,
 }
@@ -122,29 +122,19 @@ impl Socket {
     /// What the kernel reports; a pending ICMP error among it, after which the socket goes on.
     pub async fn receive(&self, batch: &mut RecvBatch) -> io::Result<usize> {
         loop {
-            self.socket.readable().await?;
-            match self.try_receive(batch) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                result => return result,
+            let mut ready = self.socket.readable().await?;
+            match batch.receive(self.fd()) {
+                Ok(received) => {
+                    // A batch that is not full has emptied the socket: the runtime shall wait for the next datagram
+                    // without being told so by one more system call.
+                    if received < BATCH {
+                        ready.clear_ready();
+                    }
+                    return Ok(received);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
+                Err(error) => return Err(error),
             }
-        }
-    }
-
-    /// Receives a batch if one is there.
-    ///
-    /// # Errors
-    /// As [`Socket::receive`], and `WouldBlock`.
-    pub fn try_receive(&self, batch: &mut RecvBatch) -> io::Result<usize> {
-        let mut received = 0;
-        let result = self.socket.try_io(Interest::READABLE, || {
-            received = batch.receive(self.fd())?;
-            // A batch that is not full has emptied the socket: the runtime shall wait for the next datagram without
-            // being told so by one more system call.
-            if received < BATCH { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
-        });
-        match result {
-            Err(error) if received == 0 => Err(error),
-            _ => Ok(received),
         }
     }
 
