@@ -23,8 +23,11 @@ test: install-test-deps ## Install what the tests need, and run them all (minute
 	$(CARGO) test --workspace --locked
 
 .PHONY: soak
-soak: install-test-deps ## Run the tests at full scale (up to 45 minutes)
+soak: install-test-deps ## Run the tests at full scale, the benchmarks and the clean room; reports go to docs/soak
 	SCALE=soak $(CARGO) test --release --locked -p godwit-tests -- --nocapture --test-threads=1
+	@tools/bench
+	@if [ "$$(id -u)" -eq 0 ] && command -v debootstrap >/dev/null; then tools/clean-room demo test; \
+	else echo "skipped: the clean room needs root and debootstrap"; fi
 
 .PHONY: check
 check: ## Formatting, clippy, documentation, licences

@@ -52,7 +52,7 @@ impl Scale {
     pub const SOAK: Scale = Scale {
         name: "soak",
         load_kill: LoadKill { devices: 10_000, rate: 5000, duration: Duration::from_secs(60), kills: 3 },
-        hostile: Hostile { datagrams: 1_000_000, rate: 10_000, growth: 4 << 20, stored: 64 << 20 },
+        hostile: Hostile { datagrams: 1_000_000, rate: 20_000, growth: 4 << 20, stored: 64 << 20 },
     };
 
     /// What the environment variable `SCALE` names, "test" where it is not set.

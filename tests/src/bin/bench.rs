@@ -1,10 +1,15 @@
 //! Measures the node against a bare UDP echo: `tools/bench` runs it.
 //!
-//! Every figure has a node and a fleet of its own. Ratios compare with an echo that the same run measured just before,
+//! Every load has a node and a fleet of its own; the idle node is looked at before its load begins. Ratios compare with an echo that the same run measured just before,
 //! so they hold on a machine that is not quite idle; memory and idle CPU stand for themselves.
 #![allow(clippy::print_stderr, clippy::unwrap_used)]
 
-use std::{env, fs, path::PathBuf, thread, time::Duration};
+use std::{
+    env, fs,
+    path::PathBuf,
+    thread,
+    time::{Duration, Instant},
+};
 
 use godwit_tests::{Load, Node, Setup, report};
 use serde_json::Value;
@@ -27,12 +32,17 @@ fn main() {
         "| devices | actors | bytes per device | resident | idle CPU, of one core |\n|---|---|---|---|---|\n",
     );
     for &devices in &sizes {
-        for (request, flag, action) in
-            [("confirmable Update", "update", "update"), ("confirmable notification", "notify", "notify")]
-        {
+        for request in ["notification", "Update"] {
             let node = bench.node(devices, "10m");
-            let run = bench.run(&node, devices, &["--baseline", &format!("--{flag}-rate={RATE}/s")]);
-            let latency = &action_of(&run, action)["latency_us"];
+            let before = node.metric("godwit_process_resident_bytes");
+            let flag = if request == "Update" { "update" } else { "notify" };
+            let load = bench.start(&node, devices, &["--baseline", &format!("--{flag}-rate={RATE}/s")]);
+            if request == "notification" {
+                bench.until_observed(&node, devices);
+                memory += &bench.idle(&node, devices, "live", before);
+            }
+            let run = bench.end(load);
+            let latency = &action_of(&run, flag)["latency_us"];
             cpu += &format!(
                 "| {devices} | {request} | {:.1} | {:.1} | {:.2} | {} µs | {} µs |\n",
                 phase(&run, "load")["cpu_per_request_us"].as_f64().unwrap(),
@@ -43,22 +53,12 @@ fn main() {
             );
             publish(seconds, &cpu, &memory);
         }
-        for (actors, passivate_after) in [("live", "10m"), ("passivated", "5s")] {
-            let node = bench.node(devices, passivate_after);
-            let before = node.metric("godwit_process_resident_bytes");
-            bench.run(&node, devices, &[]);
-            if actors == "passivated" {
-                bench.until_passive(&node);
-            }
-            let (idle, resident) = bench.idle(&node);
-            memory += &format!(
-                "| {devices} | {actors} | {:.0} | {:.0} MiB | {:.2} % |\n",
-                (resident - before) / f64::from(devices),
-                resident / f64::from(1 << 20),
-                idle * 100.0,
-            );
-            publish(seconds, &cpu, &memory);
-        }
+        let node = bench.node(devices, "5s");
+        let before = node.metric("godwit_process_resident_bytes");
+        bench.end(bench.start(&node, devices, &[]));
+        bench.until_passive(&node);
+        memory += &bench.idle(&node, devices, "passivated", before);
+        publish(seconds, &cpu, &memory);
     }
     let _ = fs::remove_file(&bench.json);
 }
@@ -99,16 +99,36 @@ impl Bench {
             .start()
     }
 
-    /// Registers a fleet, and puts load on the node where `arguments` say so.
-    fn run(&self, node: &Node, devices: u32, arguments: &[&str]) -> Value {
-        let mut all =
-            vec!["run".to_owned(), "--quiet".into(), "--register-rate=10000/s".into(), "--settle=5s".into()];
+    /// Registers a fleet, leaves the node alone for a while, and puts load on it where `arguments` say so.
+    fn start(&self, node: &Node, devices: u32, arguments: &[&str]) -> Load {
+        let mut all = vec!["run".to_owned(), "--quiet".into(), "--register-rate=3000/s".into()];
         all.extend(Load::target(node));
         all.push(format!("--devices={devices}"));
-        let duration = if arguments.is_empty() { 1 } else { self.seconds };
-        all.push(format!("--duration={duration}s"));
+        all.push(format!("--settle={}s", if arguments.is_empty() { 5 } else { self.seconds + 10 }));
+        all.push(format!("--duration={}s", if arguments.is_empty() { 1 } else { self.seconds }));
+        all.push(format!("--json={}", self.json.display()));
         all.extend(arguments.iter().map(|&argument| argument.to_owned()));
-        Load::json(&all, &self.json)
+        Load::start(&all)
+    }
+
+    /// What the load tool found.
+    fn end(&self, load: Load) -> Value {
+        load.succeed();
+        serde_json::from_str(&fs::read_to_string(&self.json).unwrap()).unwrap()
+    }
+
+    /// Waits until every device is registered and no further observation is made.
+    fn until_observed(&self, node: &Node, devices: u32) {
+        let mut last = 0.0;
+        for _ in 0..3600 {
+            let observations = node.metric_sum("godwit_observations", "");
+            if node.metric("godwit_registrations") >= f64::from(devices) && observations == last {
+                return;
+            }
+            last = observations;
+            thread::sleep(Duration::from_secs(3));
+        }
+        panic!("the fleet is not there after three hours");
     }
 
     /// Waits until no endpoint's actor is left in memory.
@@ -122,15 +142,21 @@ impl Bench {
         panic!("actors are left after ten minutes");
     }
 
-    /// The share of a core that the node takes while nothing comes, and its resident bytes afterwards.
-    fn idle(&self, node: &Node) -> (f64, f64) {
+    /// What the node takes while nothing comes, as a row.
+    fn idle(&self, node: &Node, devices: u32, actors: &str, before: f64) -> String {
         // What the registrations left to do is done before.
-        thread::sleep(Duration::from_secs(10));
+        thread::sleep(Duration::from_secs(5));
         let cpu = || node.metric("godwit_process_cpu_seconds_total");
-        let before = cpu();
+        let (began, busy) = (Instant::now(), cpu());
         thread::sleep(Duration::from_secs(self.seconds));
-        let share = (cpu() - before) / self.seconds as f64;
-        (share, node.metric("godwit_process_resident_bytes"))
+        let share = (cpu() - busy) / began.elapsed().as_secs_f64();
+        let resident = node.metric("godwit_process_resident_bytes");
+        format!(
+            "| {devices} | {actors} | {:.0} | {:.0} MiB | {:.2} % |\n",
+            (resident - before) / f64::from(devices),
+            resident / f64::from(1 << 20),
+            share * 100.0,
+        )
     }
 }
 
