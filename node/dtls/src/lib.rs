@@ -1,0 +1,3 @@
+//! A sans-IO DTLS 1.2 server whose session is a value that can be stored (RFC 6347).
+//!
+//! It names no socket and no clock: bytes and `now` go in, effects come out as data.
