@@ -14,7 +14,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::{Inbox, Node, PATIENCE, binary::root, skip};
+use crate::{Inbox, Node, PATIENCE, Security, binary::root, skip};
 
 /// The JVM with the clients. It ends with this process, which holds its input.
 #[derive(Debug)]
@@ -64,6 +64,18 @@ impl Leshan {
     /// `tests/leshan/src/godwit/tests/Client.java` lists them, "lifetime=60".
     pub fn start(&'static self, node: &Node, endpoint: &str, options: &[&str]) -> Client {
         self.start_at(&node.uri(), endpoint, options)
+    }
+
+    /// Starts a client over DTLS.
+    pub fn start_secured(
+        &'static self,
+        node: &Node,
+        endpoint: &str,
+        security: &Security,
+        options: &[&str],
+    ) -> Client {
+        let options = [&security.options(), options].concat();
+        self.start_at(&format!("coaps://{}", node.coaps()), endpoint, &options)
     }
 
     /// The same with any server's URI.
@@ -142,7 +154,8 @@ impl Client {
     }
 
     /// The next event of this name: "registered", "updated", "deregistered", "failed", "write", "execute", "create",
-    /// "delete", "request", "response", "uplink" or "empty".
+    /// "delete", "request", "response", "uplink" or "empty"; over DTLS also "handshake" (suite, resumed, session, ems, limit,
+    /// write_cid, read_cid), "handshake-failed" and "handshake-repeated".
     #[track_caller]
     pub fn event(&mut self, event: &str) -> Value {
         self.next(event, |line| line["event"] == event)
@@ -200,7 +213,9 @@ impl Client {
         self.command("send-at", &arguments).as_str().unwrap().to_owned()
     }
 
-    /// Any other command of the harness: "update", "deregister", "stop", "add", "refuse", "fire".
+    /// Any other command of the harness: "update", "deregister", "stop", "add", "refuse", "fire"; "restart" (forget the
+    /// session and register again); before the next request "resume" the DTLS session or make a new one ("handshake");
+    /// "rebind" to another port, which resumes.
     #[track_caller]
     pub fn command(&self, verb: &str, arguments: &[&str]) -> Value {
         let answer = self.leshan.command(verb, &self.name, arguments).recv_timeout(2 * PATIENCE);

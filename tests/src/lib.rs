@@ -12,10 +12,12 @@ mod inbox;
 mod leshan;
 mod load;
 mod node;
+mod pki;
 mod proxy;
 mod raw;
 mod report;
 mod scale;
+mod security;
 mod sink;
 mod wait;
 
@@ -25,10 +27,12 @@ pub use inbox::Inbox;
 pub use leshan::{Client, Leshan};
 pub use load::Load;
 pub use node::{Node, Setup};
+pub use pki::{Authority, Identity, pem};
 pub use proxy::{Faults, Proxy};
 pub use raw::{Message, Raw};
 pub use report::report;
 pub use scale::{Hostile, LoadKill, Scale};
+pub use security::Security;
 pub use sink::Sink;
 pub use wait::{PATIENCE, wait};
 

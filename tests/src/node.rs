@@ -93,6 +93,11 @@ impl Node {
         format!("coap://{}", self.coap())
     }
 
+    /// Where devices send to over DTLS.
+    pub fn coaps(&self) -> SocketAddr {
+        (self.address, 5684).into()
+    }
+
     /// A client of the admin API, connected anew.
     pub fn admin(&self) -> Admin {
         Admin::connect((self.address, 5690).into())

@@ -1,7 +1,6 @@
 package godwit.tests;
 
-import java.net.InetAddress;
-import java.net.InetSocketAddress;
+import java.io.IOException;
 import java.time.Instant;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -13,15 +12,11 @@ import java.util.Map;
 import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.concurrent.ScheduledExecutorService;
-import java.util.concurrent.TimeUnit;
-import org.eclipse.californium.core.config.CoapConfig;
-import org.eclipse.californium.core.network.CoapEndpoint;
-import org.eclipse.californium.elements.config.Configuration;
+import org.eclipse.californium.core.network.Endpoint;
 import org.eclipse.leshan.client.LeshanClient;
 import org.eclipse.leshan.client.LeshanClientBuilder;
 import org.eclipse.leshan.client.endpoint.LwM2mClientEndpointsProvider;
 import org.eclipse.leshan.client.engine.DefaultRegistrationEngineFactory;
-import org.eclipse.leshan.client.object.Security;
 import org.eclipse.leshan.client.object.Server;
 import org.eclipse.leshan.client.request.UplinkRequestSender;
 import org.eclipse.leshan.client.resource.LwM2mInstanceEnabler;
@@ -47,17 +42,14 @@ import org.eclipse.leshan.core.response.ErrorCallback;
 import org.eclipse.leshan.core.response.LwM2mResponse;
 import org.eclipse.leshan.core.response.ResponseCallback;
 import org.eclipse.leshan.core.response.SendResponse;
-import org.eclipse.leshan.transport.californium.client.endpoint.CaliforniumClientEndpointFactory;
 import org.eclipse.leshan.transport.californium.client.endpoint.CaliforniumClientEndpointsProvider;
-import org.eclipse.leshan.transport.californium.client.endpoint.coap.CoapClientEndpointFactory;
-import org.eclipse.leshan.transport.californium.client.endpoint.coap.CoapClientProtocolProvider;
 
 /**
  * One Leshan client on 127.0.0.1.
  *
  * <p>Options of `start`: uri, ep, lifetime (s), version (1.0 or 1.1), queue (true), period (ms between updates),
- * objects ("3303:0,1;3442:0": instances of objects besides 3), block (preferred block size), ack (ms of
- * ACK_TIMEOUT), request (ms that it waits for an answer).
+ * objects ("3303:0,1;3442:0": instances of objects besides 3), request (ms that it waits for an answer), reconnect (true:
+ * each update begins with a resumption); and those of {@link Credential} and {@link Endpoints}.
  */
 final class Client {
     private static final long SEND_TIMEOUT_MS = 30_000;
@@ -66,6 +58,7 @@ final class Client {
     private final Output output;
     private final Map<Integer, Map<Integer, MemoryInstance>> instances = new TreeMap<>();
     private final LeshanClient client;
+    private final CaliforniumClientEndpointsProvider provider;
     private UplinkRequestSender sender;
 
     Client(String name, Map<String, String> options, Output output, Threads threads)
@@ -77,7 +70,8 @@ final class Client {
 
         LwM2mModel model = Models.all();
         ObjectsInitializer objects = new ObjectsInitializer(model);
-        objects.setInstancesForObject(0, Security.noSec(options.get("uri"), 123));
+        Credential credential = new Credential(options);
+        objects.setInstancesForObject(0, credential.security);
         objects.setInstancesForObject(
                 1, new Server(123, Long.parseLong(options.getOrDefault("lifetime", "300"))));
         TreeSet<Integer> ids = new TreeSet<>(Arrays.asList(0, 1));
@@ -92,6 +86,7 @@ final class Client {
         engine.setQueueMode(queue);
         engine.setRequestTimeoutInMs(Long.parseLong(options.getOrDefault("request", "30000")));
         engine.setDeregistrationTimeoutInMs(10_000);
+        engine.setReconnectOnUpdate(Boolean.parseBoolean(options.getOrDefault("reconnect", "false")));
         if (options.containsKey("period")) {
             engine.setCommunicationPeriod(Integer.valueOf(options.get("period")));
         }
@@ -146,7 +141,8 @@ final class Client {
         builder.setObjects(objects.create(ids.stream().mapToInt(Integer::intValue).toArray()));
         builder.setRegistrationEngineFactory(engine);
         builder.setSharedExecutor(threads.clients);
-        CaliforniumClientEndpointsProvider provider = endpoints(options, watch);
+        builder.setTrustStore(credential.trust);
+        provider = Endpoints.build(options, credential, watch, new Handshakes(this));
         builder.setEndpointsProviders(provider);
         client = builder.build();
         provider.getCoapServer().setExecutor(threads.coap, true);
@@ -226,6 +222,25 @@ final class Client {
         }
         SendRequest request = new SendRequest(format, nodes.build(), null);
         return code(sender.send(server(), request, SEND_TIMEOUT_MS));
+    }
+
+    /** Before its next request the client resumes its session, or makes a new one. */
+    void reconnect(boolean resume) {
+        client.getEndpoint(server()).forceReconnection(server(), resume);
+    }
+
+    /** Goes on from another port. Connection ids end, sessions can be resumed. */
+    void rebind() throws IOException {
+        for (Endpoint endpoint : provider.getCoapServer().getEndpoints()) {
+            endpoint.stop();
+            endpoint.start();
+        }
+    }
+
+    /** Forgets its session and registers again. */
+    void restart() {
+        client.stop(false);
+        client.start();
     }
 
     /** Stops for good; tells the server first if `deregister`. */
@@ -308,54 +323,6 @@ final class Client {
         }
         values.forEach((path, text) ->
                 instance.set(new LwM2mPath("/" + model.id + "/" + instance.getId() + "/" + path), text, false));
-    }
-
-    private static CaliforniumClientEndpointsProvider endpoints(Map<String, String> options, Watch watch)
-            throws Exception {
-        CoapClientProtocolProvider protocol = new CoapClientProtocolProvider() {
-            @Override
-            public CaliforniumClientEndpointFactory createDefaultEndpointFactory() {
-                return new CoapClientEndpointFactory() {
-                    @Override
-                    protected CoapEndpoint.Builder createEndpointBuilder(
-                            InetSocketAddress address,
-                            org.eclipse.leshan.client.servers.ServerInfo server,
-                            Configuration configuration,
-                            org.eclipse.leshan.client.endpoint.ClientEndpointToolbox toolbox) {
-                        return super.createEndpointBuilder(address, server, configuration, toolbox);
-                    }
-
-                    @Override
-                    public CoapEndpoint createCoapEndpoint(
-                            InetAddress address,
-                            Configuration configuration,
-                            org.eclipse.leshan.client.servers.ServerInfo server,
-                            boolean clientInitiated,
-                            List<java.security.cert.Certificate> trust,
-                            org.eclipse.leshan.client.endpoint.ClientEndpointToolbox toolbox) {
-                        CoapEndpoint endpoint = super.createCoapEndpoint(
-                                address, configuration, server, clientInitiated, trust, toolbox);
-                        endpoint.addInterceptor(watch);
-                        return endpoint;
-                    }
-                };
-            }
-        };
-        CaliforniumClientEndpointsProvider.Builder builder =
-                new CaliforniumClientEndpointsProvider.Builder(protocol);
-        Configuration configuration = builder.createDefaultConfiguration();
-        configuration.set(CoapConfig.MAX_ACTIVE_PEERS, 16);
-        configuration.set(CoapConfig.PROTOCOL_STAGE_THREAD_COUNT, 1);
-        configuration.set(CoapConfig.MAX_RESOURCE_BODY_SIZE, 1 << 20);
-        if (options.containsKey("block")) {
-            configuration.set(CoapConfig.PREFERRED_BLOCK_SIZE, Integer.valueOf(options.get("block")));
-        }
-        if (options.containsKey("ack")) {
-            configuration.set(CoapConfig.ACK_TIMEOUT, Integer.parseInt(options.get("ack")), TimeUnit.MILLISECONDS);
-        }
-        builder.setConfiguration(configuration);
-        builder.setClientAddress(InetAddress.getByName("127.0.0.1"));
-        return builder.build();
     }
 
     /** Registers as another version than the one that Leshan knows. */

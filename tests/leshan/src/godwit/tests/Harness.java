@@ -93,6 +93,18 @@ public final class Harness {
                 return client.send(format(arguments.get(0)), arguments.subList(1, arguments.size()));
             case "send-at":
                 return client.sendAt(format(arguments.get(0)), arguments.subList(1, arguments.size()));
+            case "resume":
+                client.reconnect(true);
+                return null;
+            case "handshake":
+                client.reconnect(false);
+                return null;
+            case "rebind":
+                client.rebind();
+                return null;
+            case "restart":
+                client.restart();
+                return null;
             case "stop":
                 client.stop(false);
                 return null;
