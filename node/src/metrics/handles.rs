@@ -3,9 +3,10 @@
 use metrics::{Counter, Gauge, Histogram};
 
 use super::definition::Family;
+use super::dtls::Dtls;
 use super::labels::{
     Activation, Actor, Arrow, DropReason, Lookup, Notification, OperationKind, OperationOutcome, Passivation,
-    RecordOutcome, RegistrationChange, StoreCall,
+    RecordOutcome, RegistrationChange, Reload, StoreCall,
 };
 use super::names;
 
@@ -41,6 +42,8 @@ pub struct Shard {
     pub coap_duplicates: Counter,
     /// See [`names::COAP_TIMEOUTS`].
     pub coap_timeouts: Counter,
+    /// Everything of DTLS.
+    pub dtls: Dtls,
     /// See [`names::REGISTRATION_CHANGES`].
     pub registration_changes: Family<RegistrationChange, Counter>,
     /// See [`names::OBSERVATIONS`].
@@ -73,6 +76,7 @@ impl Shard {
             coap_retransmissions: names::COAP_RETRANSMISSIONS.counter(&[s]),
             coap_duplicates: names::COAP_DUPLICATES.counter(&[s]),
             coap_timeouts: names::COAP_TIMEOUTS.counter(&[s]),
+            dtls: Dtls::new(s),
             registration_changes: Family::new(|change| names::REGISTRATION_CHANGES.counter(&[s, change])),
             observations: names::OBSERVATIONS.gauge(&[s]),
             notifications: Family::new(|treatment| names::NOTIFICATIONS.counter(&[s, treatment])),
@@ -140,6 +144,24 @@ impl Default for Store {
             errors: Family::new(|call| names::STORE_ERRORS.counter(&[call])),
             devices: names::DEVICES.gauge(&[]),
             registrations: names::REGISTRATIONS.gauge(&[]),
+        }
+    }
+}
+
+/// The metrics of the server's own keys.
+#[derive(Debug)]
+pub struct Keys {
+    /// See [`names::CERTIFICATE_EXPIRY`].
+    pub certificate_expiry: Gauge,
+    /// See [`names::KEY_RELOADS`].
+    pub reloads: Family<Reload, Counter>,
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        Self {
+            certificate_expiry: names::CERTIFICATE_EXPIRY.gauge(&[]),
+            reloads: Family::new(|outcome| names::KEY_RELOADS.counter(&[outcome])),
         }
     }
 }

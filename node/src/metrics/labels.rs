@@ -195,3 +195,13 @@ label! {
         Document = "document",
     }
 }
+
+label! {
+    /// How a reload of changed files ended.
+    Reload {
+        /// The new keys are in use.
+        Ok = "ok",
+        /// They did not load; the old ones stay in use.
+        Failed = "failed",
+    }
+}

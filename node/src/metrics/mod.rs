@@ -2,6 +2,7 @@
 //! [`Store`]. The reference in `docs/metrics.md` is generated from these.
 
 mod definition;
+pub mod dtls;
 mod handles;
 pub mod labels;
 pub mod names;
@@ -13,7 +14,7 @@ use std::sync::OnceLock;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 pub use definition::{Definition, Family, Kind, Label};
-pub use handles::{Shard, Sink, Store, admin_call};
+pub use handles::{Keys, Shard, Sink, Store, admin_call};
 pub use reference::reference;
 
 /// Upper bounds of every histogram's buckets, in seconds: half a millisecond to MAX_TRANSMIT_WAIT.

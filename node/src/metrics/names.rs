@@ -35,6 +35,46 @@ definitions! {
     /// Requests to devices given up, for want of an acknowledgement or of the response after it.
     COAP_TIMEOUTS = Counter "godwit_coap_timeouts_total" ["shard"];
 
+    /// DTLS handshakes that ended, by the device's mode and how.
+    DTLS_HANDSHAKES = Counter "godwit_dtls_handshakes_total" ["shard", "mode", "outcome"];
+    /// Time from an admitted ClientHello to an established session, in seconds.
+    DTLS_HANDSHAKE_SECONDS = Histogram "godwit_dtls_handshake_seconds" ["shard", "mode"];
+    /// Handshakes under way.
+    DTLS_HANDSHAKES_IN_FLIGHT = Gauge "godwit_dtls_handshakes_in_flight" ["shard"];
+    /// Handshakes that the node refused, before they began or later, by the reason.
+    DTLS_REFUSALS = Counter "godwit_dtls_refusals_total" ["shard", "reason"];
+    /// ClientHellos that were asked for a cookie or brought one, by result.
+    DTLS_COOKIES = Counter "godwit_dtls_cookies_total" ["shard", "result"];
+    /// Handshake flights sent again.
+    DTLS_RETRANSMISSIONS = Counter "godwit_dtls_retransmissions_total" ["shard"];
+    /// Alerts, by direction.
+    DTLS_ALERTS = Counter "godwit_dtls_alerts_total" ["shard", "direction"];
+    /// Records accepted on sessions.
+    DTLS_RECORDS_RECEIVED = Counter "godwit_dtls_records_received_total" ["shard"];
+    /// Records sent on sessions.
+    DTLS_RECORDS_SENT = Counter "godwit_dtls_records_sent_total" ["shard"];
+    /// Records dropped, by the reason; none gets an answer.
+    DTLS_RECORDS_DROPPED = Counter "godwit_dtls_records_dropped_total" ["shard", "reason"];
+    /// Sessions in memory, by the device's mode.
+    DTLS_SESSIONS = Gauge "godwit_dtls_sessions" ["shard", "mode"];
+    /// Sessions that ended for good, by the reason.
+    DTLS_SESSIONS_ENDED = Counter "godwit_dtls_sessions_ended_total" ["shard", "reason"];
+    /// ClientHellos that named a session to resume, by result.
+    DTLS_RESUMPTIONS = Counter "godwit_dtls_resumptions_total" ["shard", "result"];
+    /// Sessions that went on from the store, by what was known of their record numbers.
+    DTLS_CLAIMS = Counter "godwit_dtls_claims_total" ["shard", "numbers"];
+    /// Authenticated records from another address than the session's, by what became of the address.
+    DTLS_ADDRESS_MOVES = Counter "godwit_dtls_address_moves_total" ["shard", "result"];
+    /// Datagrams that came to another shard than their session's and were passed on.
+    DTLS_STEERED = Counter "godwit_dtls_steered_total" ["shard"];
+    /// Records not sent because no unused nonce could be proved.
+    DTLS_NONCES_REFUSED = Counter "godwit_dtls_nonces_refused_total" ["shard"];
+
+    /// Unix time at which the server's own certificate expires, in seconds.
+    CERTIFICATE_EXPIRY = Gauge "godwit_certificate_expiry_timestamp_seconds" [];
+    /// Reloads of changed key and certificate files, by outcome.
+    KEY_RELOADS = Counter "godwit_key_reloads_total" ["outcome"];
+
     /// Devices that were provisioned.
     DEVICES = Gauge "godwit_devices" [];
     /// Registered endpoints, whether in memory or not.
