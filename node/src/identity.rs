@@ -106,6 +106,34 @@ impl fmt::Debug for RegistrationId {
     }
 }
 
+/// A DTLS session's id: 32 bytes that outsiders can't read anything from. See `dtls` settings for how it finds its device.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId([u8; 32]);
+
+impl SessionId {
+    /// The id from its 32 bytes.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The id as the store or a device gives it; `None` unless it has 32 bytes.
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
+
+    /// The id as bytes, as devices and the store keep it.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SessionId {
+    /// The first four bytes are enough to tell sessions apart in a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}…", data_encoding::HEXLOWER.encode(&self.0[..4]))
+    }
+}
+
 /// One run of one node: a restarted node is a stranger to its earlier self.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Owner {

@@ -17,7 +17,7 @@ use crate::{
     clock,
     endpoint::{
         Delivery, foreign,
-        link::{Call, Downlink, Link, Uplink},
+        link::{Call, Downlink, Link, Security, Uplink},
     },
     identity::{DeviceId, RegistrationId},
     metrics::labels,
@@ -73,7 +73,7 @@ impl ConnectionActor {
         core: Connection,
     ) -> Self {
         let timer = shard.timers.insert(Target::Connection(key));
-        let link = Link { connection: key, socket, remote, local };
+        let link = Link { connection: key, socket, remote, local, security: Security::NoSec };
         Self { shard, core, link, timer, armed: None, linked: false, unlinked_until: None }
     }
 

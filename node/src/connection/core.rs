@@ -126,7 +126,10 @@ impl Connection {
             }
             Downlink::Unlink => self.device = None,
             // The actor's business.
-            Downlink::Close => {}
+            Downlink::Close
+            | Downlink::SessionStored { .. }
+            | Downlink::SessionRefused { .. }
+            | Downlink::SessionClaimed { .. } => {}
         }
         Ok(())
     }
@@ -151,7 +154,7 @@ impl Connection {
             Uplink::Notification(notification) => {
                 let _ = self.peer.forget_notification(notification.message_id);
             }
-            Uplink::Response { .. } | Uplink::Failed { .. } => {}
+            _ => {}
         }
     }
 
@@ -171,7 +174,7 @@ impl Connection {
         let event = self.peer.poll_event()?;
         Some(match event {
             Event::Request { id, request, message_id, token, .. } => {
-                let call = Call { id, message_id, token };
+                let call = Call { id, message_id, token, number: 0 };
                 match self.handle_request(policy, call, request) {
                     Ok(output) => Some(output),
                     Err(response) => {

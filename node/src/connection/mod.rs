@@ -28,10 +28,10 @@ use self::{
 use crate::{
     endpoint::{
         Endpoints,
-        link::{Downlink, Link, Links},
+        link::{Downlink, Link, Links, Numbers, Reach, Security},
     },
     entropy,
-    identity::DeviceId,
+    identity::{DeviceId, SessionId},
     metrics,
     metrics::labels,
     shard::{
@@ -169,17 +169,34 @@ impl Links for Connections {
         self.table.with(connection, |actor| actor.do_send(Input::Downlink(device, downlink))).is_some()
     }
 
-    fn reach(self: Rc<Self>, device: DeviceId, peer: SocketAddr, local: Option<SocketAddr>) -> Option<Link> {
+    fn reach(
+        self: Rc<Self>,
+        device: DeviceId,
+        peer: SocketAddr,
+        local: Option<SocketAddr>,
+        how: Reach,
+    ) -> Option<Link> {
+        if !matches!(how, Reach::Plain) {
+            return None;
+        }
         let socket = socket_for(&self.bound, peer, local)?;
         let local = local.map(|local| local.ip()).filter(|ip| !ip.is_unspecified());
         let open = self.by_peer.borrow().get(&(socket, peer)).copied();
         let connection = open.unwrap_or_else(|| self.open(socket, peer, local, Some(device)));
-        Some(Link { connection, socket, remote: peer, local })
+        Some(Link { connection, socket, remote: peer, local, security: Security::NoSec })
     }
 
     fn local(&self, link: &Link) -> Option<SocketAddr> {
         let bound = self.bound.get(usize::from(link.socket.0))?;
         Some(SocketAddr::new(link.local.unwrap_or(bound.ip()), bound.port()))
+    }
+
+    fn numbers(&self, _: ActorKey) -> Option<(SessionId, Numbers)> {
+        None
+    }
+
+    fn retire(&self, _: ActorKey) -> Option<(SessionId, Numbers)> {
+        None
     }
 }
 

@@ -20,13 +20,13 @@ use super::{
     core::Core,
     directory::Reservation,
     handle::SubmitError,
-    link::{Downlink, Link, Uplink},
+    link::{Downlink, Link, Refusal, Uplink},
     message::Input,
     services::{ShardMessage, Shared},
 };
 use crate::{
     clock,
-    identity::DeviceId,
+    identity::{DeviceId, SessionId},
     metrics::labels,
     profile::{LoadError, Profile},
     store::{Claim, DeviceRecord, Expect, Fence, StoreError},
@@ -294,7 +294,23 @@ fn refuse_uplink(endpoints: &Endpoints, device: DeviceId, link: Link, uplink: &U
                 _ => Downlink::Reset { message_id },
             }
         }
-        Uplink::Response { .. } | Uplink::Failed { .. } => return,
+        Uplink::SessionEstablished { .. } | Uplink::SessionPromoted { .. } | Uplink::SessionClaim { .. } => {
+            let session = match uplink {
+                Uplink::SessionPromoted { session } | Uplink::SessionClaim { session } => Some(*session),
+                Uplink::SessionEstablished { session } => SessionId::read(&session.id),
+                _ => None,
+            };
+            let Some(session) = session else { return };
+            let reason = match failure {
+                Failure::Unavailable(_) => Refusal::Unavailable,
+                _ => Refusal::Unknown,
+            };
+            Downlink::SessionRefused { session, reason }
+        }
+        Uplink::Response { .. }
+        | Uplink::Failed { .. }
+        | Uplink::SessionNumbers { .. }
+        | Uplink::SessionClosed { .. } => return,
     };
     links.deliver(link.connection, device, downlink);
     if !matches!(failure, Failure::Unavailable(_)) {

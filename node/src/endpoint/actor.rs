@@ -13,7 +13,7 @@ use super::{
     core::{Address, Core},
     directory::Reservation,
     handle::{NewOperation, RegistrationChange, RegistrationChangeKind, SubmitError, Submitted},
-    link::{Call, Downlink, Link},
+    link::{Call, Downlink, Link, Reach},
     message::{Effect, Input, StopReason},
 };
 use crate::{
@@ -208,7 +208,7 @@ impl EndpointActor {
         actix::spawn(async move {
             let own = found.await.is_ok_and(|holder| holder == Some(device));
             let links = shared.links.get().filter(|_| own);
-            let link = links.and_then(|links| links.clone().reach(device, peer, local));
+            let link = links.and_then(|links| links.clone().reach(device, peer, local, Reach::Plain));
             actor.do_send(Mail::Core(Input::Reached(link)));
         });
     }

@@ -235,7 +235,7 @@ impl Core {
             }
             Uplink::Send { call, request } => self.handle_send(now, link, call, &request),
             Uplink::Notification(notification) => self.handle_notification(now, link, notification),
-            Uplink::Response { .. } | Uplink::Failed { .. } => {}
+            _ => {}
         }
     }
 
@@ -329,7 +329,7 @@ impl Core {
             Uplink::Notification(notification) => {
                 self.downlink(link, Downlink::Reset { message_id: notification.message_id });
             }
-            Uplink::Response { .. } | Uplink::Failed { .. } => {}
+            _ => {}
         }
     }
 

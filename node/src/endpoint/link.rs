@@ -9,8 +9,9 @@ use godwit_coap::{FailReason, Request, RequestId, Response, Token};
 use godwit_lwm2m::registration::Registration;
 
 use crate::{
-    identity::{DeviceId, RegistrationId},
+    identity::{DeviceId, RegistrationId, SessionId},
     shard::{ActorKey, outbox::SocketId},
+    store::value::{self, credential::Mode},
 };
 
 /// The connection by which an endpoint was last heard.
@@ -24,6 +25,57 @@ pub struct Link {
     pub remote: SocketAddr,
     /// The node's address that the device sends to.
     pub local: Option<IpAddr>,
+    /// How the peer has proved who it is.
+    pub security: Security,
+}
+
+/// How a connection's peer has proved who it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Security {
+    /// Not at all: plain CoAP.
+    NoSec,
+    /// By a DTLS handshake.
+    Dtls(Secured),
+}
+
+impl Security {
+    /// The mode, as credentials name it.
+    pub fn mode(&self) -> Mode {
+        match self {
+            Self::NoSec => Mode::NoSec,
+            Self::Dtls(secured) => secured.mode,
+        }
+    }
+
+    /// The session, if there is one.
+    pub fn session(&self) -> Option<SessionId> {
+        match self {
+            Self::NoSec => None,
+            Self::Dtls(secured) => Some(secured.session),
+        }
+    }
+}
+
+/// What a handshake has proved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Secured {
+    /// The session.
+    pub session: SessionId,
+    /// By what kind of credential.
+    pub mode: Mode,
+    /// The version of the credential.
+    pub credential: u64,
+}
+
+/// How far the record numbers of a session went (`cluster.md`, "Nonces and record numbers").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Numbers {
+    /// The highest number that may have been sent. While the session is in use it is some way ahead of those that were.
+    pub write_mark: u64,
+    /// The highest number that was accepted.
+    pub read_floor: u64,
+    /// Which of the 64 numbers up to the floor were accepted; bit 0 is the floor itself.
+    pub read_window: u64,
 }
 
 /// What a device has said, as its connection understood it.
@@ -75,6 +127,51 @@ pub enum Uplink {
         /// Why.
         reason: FailReason,
     },
+    /// A handshake has proved that the peer is this device. Its last flight leaves after
+    /// [`Downlink::SessionStored`]. A resumed session is provisional until [`Uplink::SessionPromoted`].
+    SessionEstablished {
+        /// The session as it is to be stored.
+        session: Box<value::Session>,
+    },
+    /// The first record under a provisional session's keys has come; its answer waits for
+    /// [`Downlink::SessionStored`].
+    SessionPromoted {
+        /// The session.
+        session: SessionId,
+    },
+    /// A stored session is to be used again: a record has come that opens under its keys. Answered by
+    /// [`Downlink::SessionClaimed`].
+    SessionClaim {
+        /// The session.
+        session: SessionId,
+    },
+    /// Numbers to be written; nobody waits for it. The client has its Finished answered by now.
+    SessionNumbers {
+        /// The session.
+        session: SessionId,
+        /// Its numbers.
+        numbers: Numbers,
+    },
+    /// A session is no longer in use here.
+    SessionClosed {
+        /// The session.
+        session: SessionId,
+        /// Its numbers, exact.
+        numbers: Numbers,
+        /// Whether it has ended for good.
+        end: SessionEnd,
+    },
+}
+
+/// How a connection left its session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionEnd {
+    /// A later record may go on with it.
+    Idle,
+    /// No record goes on with it, but it may be resumed by its id: close_notify, or a newer session took its place.
+    Closed,
+    /// It must not be used again in any way: a fatal alert.
+    Forbidden,
 }
 
 impl Uplink {
@@ -93,6 +190,8 @@ pub struct Call {
     pub message_id: u16,
     /// See `message_id`.
     pub token: Token,
+    /// The number of the record that brought it; 0 without DTLS.
+    pub number: u64,
 }
 
 /// See [`Uplink::Notification`].
@@ -176,6 +275,52 @@ pub enum Downlink {
     Unlink,
     /// The endpoint is going; the connection may go too when nothing is open.
     Close,
+    /// A session is on record.
+    SessionStored {
+        /// Which.
+        session: SessionId,
+    },
+    /// A session may not be used.
+    SessionRefused {
+        /// Which.
+        session: SessionId,
+        /// Why.
+        reason: Refusal,
+    },
+    /// The device is this shard's; its session is to be made from this.
+    SessionClaimed {
+        /// The session as it is on record.
+        session: Box<value::Session>,
+        /// The numbers on record are exact, and just go on.
+        exact: bool,
+        /// The device's address on record.
+        peer: Option<SocketAddr>,
+    },
+}
+
+/// Why a session may not be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// The credential was changed or removed, or the device is disabled.
+    Revoked,
+    /// It is not on record.
+    Unknown,
+    /// The store did not answer, or an id is taken; the device comes again.
+    Unavailable,
+}
+
+/// How a device is reached that was not heard yet.
+#[derive(Debug, Clone)]
+pub enum Reach {
+    /// At its address, without DTLS.
+    Plain,
+    /// By its stored session, which the caller has claimed.
+    Session {
+        /// The session as it is on record.
+        session: Box<value::Session>,
+        /// The numbers on record are exact, and just go on.
+        exact: bool,
+    },
 }
 
 impl Downlink {
@@ -199,8 +344,20 @@ pub trait Links {
 
     /// The connection with a device's address, which is opened if there is none. `None`: no socket reaches it.
     /// The caller has checked that the address is the device's.
-    fn reach(self: Rc<Self>, device: DeviceId, peer: SocketAddr, local: Option<SocketAddr>) -> Option<Link>;
+    fn reach(
+        self: Rc<Self>,
+        device: DeviceId,
+        peer: SocketAddr,
+        local: Option<SocketAddr>,
+        how: Reach,
+    ) -> Option<Link>;
 
     /// The node's address that the device of a link sends to.
     fn local(&self, link: &Link) -> Option<SocketAddr>;
+
+    /// A connection's session and how far its numbers may have gone, to be written along with any change of state.
+    fn numbers(&self, connection: ActorKey) -> Option<(SessionId, Numbers)>;
+
+    /// Ends a connection: from now on nothing is received or sent over it. Its session's numbers, exact.
+    fn retire(&self, connection: ActorKey) -> Option<(SessionId, Numbers)>;
 }

@@ -12,7 +12,7 @@ use super::{
     core::Core,
     directory::Directory,
     handle::{NewOperation, SubmitError},
-    link::{Call, Downlink, Link, Notification, Uplink},
+    link::{Call, Downlink, Link, Notification, Security, Uplink},
     message::{Effect, Input, StopReason},
     model_sets::SharedSets,
     services::{Inboxes, Process, Shared},
@@ -111,6 +111,7 @@ fn link(port: u16) -> Link {
         socket: SocketId(0),
         remote: ([127, 0, 0, 1], port).into(),
         local: None,
+        security: Security::NoSec,
     }
 }
 
@@ -175,7 +176,7 @@ impl Bench {
     fn call(&mut self) -> Call {
         self.calls += 1;
         let id = godwit_coap::RequestId::from_raw(self.calls.into());
-        Call { id, message_id: self.calls, token: u64::from(self.calls).into() }
+        Call { id, message_id: self.calls, token: u64::from(self.calls).into(), number: 0 }
     }
 
     fn register(&mut self, query: &str) {
