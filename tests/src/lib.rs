@@ -7,6 +7,7 @@
 
 mod admin;
 mod binary;
+mod checker;
 mod coap_client;
 mod inbox;
 mod leshan;
@@ -19,9 +20,11 @@ mod report;
 mod scale;
 mod security;
 mod sink;
+mod tap;
 mod wait;
 
 pub use admin::{Admin, reason, value};
+pub use checker::{Agreed, Checker, Seen};
 pub use coap_client::coap_client;
 pub use inbox::Inbox;
 pub use leshan::{Client, Leshan};
@@ -34,6 +37,7 @@ pub use report::report;
 pub use scale::{Hostile, LoadKill, Scale};
 pub use security::Security;
 pub use sink::Sink;
+pub use tap::{Datagram, write_pcap};
 pub use wait::{PATIENCE, wait};
 
 /// Says that a test is skipped for want of `what`; fails where `CI=true`.
