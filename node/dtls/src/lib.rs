@@ -5,4 +5,7 @@
 pub mod alert;
 pub mod extension;
 pub mod message;
+pub mod record;
+pub mod suite;
+pub mod window;
 pub mod wire;
