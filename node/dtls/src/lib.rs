@@ -5,6 +5,7 @@
 pub mod alert;
 pub mod extension;
 pub mod message;
+pub mod nonce;
 pub mod record;
 pub mod suite;
 pub mod window;
