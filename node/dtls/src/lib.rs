@@ -3,6 +3,7 @@
 //! It names no socket and no clock: bytes and `now` go in, effects come out as data.
 
 pub mod alert;
+pub mod cid;
 pub mod extension;
 pub mod message;
 pub mod nonce;
