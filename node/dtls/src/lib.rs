@@ -7,6 +7,8 @@ pub mod cid;
 pub mod extension;
 pub mod message;
 pub mod nonce;
+pub mod prf;
+pub mod protection;
 pub mod record;
 pub mod suite;
 pub mod window;
