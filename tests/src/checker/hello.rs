@@ -38,7 +38,9 @@ impl Hello {
         let mut reader = Reader(body);
         reader.take(2)?;
         let (random, session) = (reader.take(32)?.to_vec(), reader.vector(1)?.to_vec());
-        (reader.vector(1)?, reader.vector(2)?, reader.vector(1)?);
+        for bytes in [1, 2, 1] {
+            reader.vector(bytes)?;
+        }
         Some(Hello { random, session, suite: 0, extensions: extensions(reader)? })
     }
 

@@ -86,13 +86,12 @@ impl Handshake {
         let mut up = self.up.values();
         let hello = up.next().filter(|message| message.kind == 1 && message.body().is_some())?;
         transcript.extend(hello.whole());
-        let mut expected = self.down.values().find(|message| message.kind == 2)?.sequence;
-        for message in self.down.range(expected..).map(|(_, message)| message) {
+        let first = self.down.values().find(|message| message.kind == 2)?.sequence;
+        for (message, expected) in self.down.range(first..).map(|(_, message)| message).zip(first..) {
             if message.sequence != expected || message.body().is_none() {
                 return None;
             }
             transcript.extend(message.whole());
-            expected += 1;
             if message.kind == 14 {
                 break;
             }
@@ -174,7 +173,7 @@ impl Session {
         }
         match self.newest.replace(number) {
             Some(before) if before >= number => {
-                problems.push(format!("record number {number} after {before}"))
+                problems.push(format!("record number {number} after {before}"));
             }
             before if number - before.unwrap_or(0) >= STEP_LIMIT => {
                 problems.push(format!("a step from record number {before:?} to {number}"));
