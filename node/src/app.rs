@@ -18,7 +18,7 @@ use tokio::{net::TcpListener, sync::broadcast};
 
 use crate::{
     admin, clock,
-    config::{Config, DataDir, DataDirError, Fsync, StoreKind},
+    config::{Config, DataDir, DataDirError, Fsync, Secret, StoreKind},
     endpoint::{Directory, Inboxes, Process, Service, ShardMessage, SharedSets},
     entropy, health,
     identity::Owner,
@@ -103,7 +103,7 @@ async fn serve(config: Arc<Config>) -> Result<(), AppError> {
     let store = open_store(&config, &data_dir, &readiness)?;
     let models = Arc::new(Models::new());
     models.reload(&*store).await?;
-    let sealer = Arc::new(Sealer::new(data_dir.seal_key(&config.store)?.expose()));
+    let sealer = Arc::new(sealer(&data_dir.seal_keys(&config.store)?));
     let owner = Owner { node: config.node.id().into(), boot: entropy::u64() };
     let inboxes = Arc::new(Inboxes::new(shards));
     let sink = telemetry::sink::open(&config.sink, &config.node.data_dir, inboxes.clone())
@@ -247,6 +247,15 @@ fn open_store(
             Arc::new(Metered::new(embedded::Embedded::in_memory(options)?, readiness.clone()))
         }
     })
+}
+
+/// Seals under the first key and opens under each.
+fn sealer(keys: &[Secret<[u8; 32]>]) -> Sealer {
+    let sealer = Sealer::new(keys[0].expose());
+    match keys.get(1) {
+        Some(previous) => sealer.accepting(previous.expose()),
+        None => sealer,
+    }
 }
 
 /// What a registration may say.

@@ -43,6 +43,13 @@ fn nothing_set_gives_the_documented_defaults() {
     let config = load(&Inputs::default()).unwrap().config;
     assert_eq!(config, config::Config::default());
     assert_eq!(config.server.listen, ["[::]:5683".parse().unwrap()]);
+    assert_eq!(config.server.listen_dtls, ["[::]:5684".parse().unwrap()]);
+    assert_eq!(config.security.modes, config::Modes::Auto);
+    assert_eq!((config.dtls.cid_length, config.dtls.suites.len()), (8, 5));
+    assert_eq!(config.dtls.first_retransmission, Duration::from_secs(2));
+    assert_eq!(config.dtls.association_idle, Duration::from_secs(30 * 86_400));
+    assert_eq!((config.limits.handshakes, config.limits.handshakes_per_prefix), (1000, 32));
+    assert_eq!(config.limits.cookies, 10_000);
     assert_eq!(config.limits.live_actors, 250_000);
     assert_eq!(config.limits.passivate_after, Duration::from_secs(600));
     assert_eq!((config.limits.observations, config.limits.queued_operations), (256, 64));
@@ -85,6 +92,8 @@ fn each_layer_overrides_the_one_below() {
 fn untyped_sources_need_no_quotes() {
     let loaded = load(&environment(&[
         ("GODWIT_NODE__ID", "1234"),
+        ("GODWIT_SECURITY__MODES", "psk"),
+        ("GODWIT_DTLS__SUITES", "TLS_PSK_WITH_AES_128_CCM_8,TLS_PSK_WITH_AES_128_CBC_SHA256"),
         ("GODWIT_SERVER__LISTEN", "127.0.0.1:1, 127.0.0.1:2"),
         ("GODWIT_LIMITS__UPLINK_BODY", "1MiB"),
         ("GODWIT_LIMITS__PASSIVATE_AFTER", "1h30m"),
@@ -94,6 +103,8 @@ fn untyped_sources_need_no_quotes() {
     ]));
     let config = loaded.unwrap().config;
     assert_eq!(config.node.id.as_deref(), Some("1234"));
+    assert_eq!(config.security.modes, config::Modes::Listed(vec![config::Mode::Psk]));
+    assert_eq!(config.dtls.suites, [config::Suite::PskCcm8, config::Suite::PskCbc]);
     assert_eq!(config.server.listen.len(), 2);
     assert_eq!(config.limits.uplink_body, 1 << 20);
     assert_eq!(config.limits.passivate_after, Duration::from_secs(5400));
@@ -191,13 +202,42 @@ fn contradictions_name_what_does_not_go_together() {
     let key = "0123456789abcdef".repeat(4);
     let file = Scratch::new("seal.key", &key);
     for (settings, expected) in [
-        (vec!["server.listen=[]"], "no address to listen on"),
+        (vec!["server.listen=[]", "server.listen_dtls=[]"], "no address to listen on"),
         (vec!["server.listen=127.0.0.1:1,127.0.0.1:1"], "the same address twice"),
         (vec!["metrics.listen=127.0.0.1:5690"], "the same address as admin.listen"),
         (vec!["limits.passivate_after=1s"], "shorter than limits.passivate_floor"),
         (vec!["node.id=a/b"], "not a node id"),
         (vec!["log.level=a=b=c"], "not a level"),
         (vec!["store.seal_key=abc"], "not 32 bytes"),
+        (vec![&format!("store.seal_key={key} {key} {key}")], "more than 2 secrets"),
+        (vec![&format!("cluster.secret=9:{key}")], "not a number from 0 to 7"),
+        (vec!["server.listen_dtls=[::]:5683"], "the same address twice"),
+        (vec!["security.modes=[]"], "no mode at all"),
+        (vec!["security.modes=no_sec,psk", "server.listen_dtls=[]"], "modes of DTLS without an address"),
+        (vec!["security.modes=no_sec", "server.listen=[]"], "no_sec without an address"),
+        (vec!["dtls.suites=[]"], "no suite at all"),
+        (
+            vec!["security.modes=psk,rpk", "dtls.suites=TLS_PSK_WITH_AES_128_CCM_8"],
+            "no suite for rpk and x509",
+        ),
+        (vec!["security.modes=psk", "dtls.suites=TLS_ECDHE_ECDSA_WITH_AES_128_CCM_8"], "no suite for psk"),
+        (vec!["dtls.cid_length=4"], "one of `0`, `8`"),
+        (vec!["security.identity.cert_file=c.pem"], "a certificate without its key"),
+        (
+            vec!["security.identity.keystore_file=k.p12", "security.identity.key=pem"],
+            "set together with a key store",
+        ),
+        (vec!["security.identity.keystore_password=x"], "a password without its store"),
+        (vec!["security.identity.keystore_alias=x"], "an alias without its store"),
+        (vec!["security.identity.key=k", &format!("security.identity.public_x={key}")], "half a public key"),
+        (
+            vec![
+                "security.identity.key=k",
+                "security.identity.public_x=0",
+                &format!("security.identity.public_y={key}"),
+            ],
+            "not 32 bytes",
+        ),
         (vec!["admin.tls.key=pem"], "a key without its certificate"),
         (vec!["coap.ack_timeout=0s"], "no time at all"),
         (vec!["admin.tokens_file=/nonexistent/tokens"], "can't be read"),

@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
+use super::data_dir::{CLUSTER_SECRETS, SEAL_KEYS};
 use super::fault::{Fault, Problem};
+use super::keyring;
 use super::keys::Section;
 use super::load::Loaded;
 use super::node::is_node_id;
-use super::{Config, REDACTED};
+use super::{Config, Mode, Modes, REDACTED};
 
 /// Appends every contradiction.
 pub(super) fn contradictions(loaded: &Loaded, sections: &[Section], faults: &mut Vec<Fault>) {
@@ -21,7 +23,9 @@ pub(super) fn contradictions(loaded: &Loaded, sections: &[Section], faults: &mut
     };
     let config = &loaded.config;
     names(config, &mut report);
+    secrets(config, &mut report);
     sockets(config, &mut report);
+    security(config, &mut report);
     spans(config, &mut report);
     admin(config, &mut report);
     twins(config, sections, &mut report);
@@ -44,41 +48,123 @@ fn names(config: &Config, report: Report<'_>) {
     if EnvFilter::try_new(&config.log.level).is_err() {
         report("log.level", "not a level", "use error, warn, info, debug or trace, or `info,module=debug`");
     }
-    if let Some(key) = &config.store.seal_key
-        && !is_key(key.expose())
-    {
-        report(
-            "store.seal_key",
-            "not 32 bytes",
-            "give it 64 hexadecimal digits, as `openssl rand -hex 32` makes",
-        );
-    }
 }
 
-/// Whether a text is 32 bytes in hexadecimal.
-pub(super) fn is_key(text: &str) -> bool {
-    let text = text.trim();
-    text.len() == 64 && text.bytes().all(|digit| digit.is_ascii_hexdigit())
+/// Secrets that stand in the configuration itself; those in files are read at the start.
+fn secrets(config: &Config, report: Report<'_>) {
+    let digits = "give it 64 hexadecimal digits, as `godwit keys generate` makes";
+    if let Some(text) = &config.store.seal_key
+        && let Err(fault) = keyring::plain(text.expose(), SEAL_KEYS)
+    {
+        report("store.seal_key", &fault.to_string(), digits);
+    }
+    if let Some(text) = &config.cluster.secret
+        && let Err(fault) = keyring::generations(text.expose(), CLUSTER_SECRETS)
+    {
+        report("cluster.secret", &fault.to_string(), digits);
+    }
 }
 
 fn sockets(config: &Config, report: Report<'_>) {
-    let listen = &config.server.listen;
-    if listen.is_empty() {
-        report("server.listen", "no address to listen on", "give it at least one `address:port`");
+    let (plain, dtls) = (&config.server.listen, &config.server.listen_dtls);
+    let modes = &config.security.modes;
+    if plain.is_empty() && dtls.is_empty() {
+        report("server.listen", "no address to listen on", "give it or server.listen_dtls an `address:port`");
+    }
+    if let Modes::Listed(listed) = modes {
+        if listed.is_empty() {
+            report("security.modes", "no mode at all", "list at least one, or write \"auto\"");
+        }
+        if plain.is_empty() && modes.allow(Mode::NoSec) {
+            report("security.modes", "no_sec without an address", "set server.listen, or take no_sec out");
+        }
+        if dtls.is_empty() && modes.allow_dtls() {
+            let fix = "set server.listen_dtls, or list no_sec alone";
+            report("security.modes", "modes of DTLS without an address", fix);
+        }
     }
     let fixed = |a: &SocketAddr, b: &SocketAddr| a == b && a.port() != 0;
-    if listen.iter().enumerate().any(|(at, a)| listen[..at].iter().any(|b| fixed(a, b))) {
-        report("server.listen", "the same address twice", "name each address once");
+    for (key, addresses, before) in
+        [("server.listen", plain, &[][..]), ("server.listen_dtls", dtls, plain.as_slice())]
+    {
+        let twice = |(at, a)| before.iter().chain(&addresses[..at]).any(|b| fixed(a, b));
+        if addresses.iter().enumerate().any(twice) {
+            report(key, "the same address twice", "name each address once");
+        }
     }
     if fixed(&config.admin.listen, &config.metrics.listen) {
         report("metrics.listen", "the same address as admin.listen", "give each a port of its own");
     }
 }
 
+/// Suites that serve the modes, and the forms of the server's own key.
+fn security(config: &Config, report: Report<'_>) {
+    let (modes, suites) = (&config.security.modes, &config.dtls.suites);
+    let some = |psk: bool| suites.iter().any(|suite| suite.is_psk() == psk);
+    if suites.is_empty() {
+        report("dtls.suites", "no suite at all", "name at least one");
+    } else if modes.demand(Mode::Psk) && !some(true) {
+        report("dtls.suites", "no suite for psk, which security.modes lists", "add a TLS_PSK suite");
+    } else if (modes.demand(Mode::Rpk) || modes.demand(Mode::X509)) && !some(false) {
+        let reason = "no suite for rpk and x509, which security.modes lists";
+        report("dtls.suites", reason, "add a TLS_ECDHE_ECDSA suite");
+    }
+    let own = &config.security.identity;
+    let key = if own.key.is_some() { "security.identity.key" } else { "security.identity.key_file" };
+    let has_password = own.keystore_password.is_some() || own.keystore_password_file.is_some();
+    if own.keystore_file.is_some() {
+        let fix = "keep security.identity.keystore_file or the others";
+        if own.has_key() {
+            report(key, "set together with a key store", fix);
+        }
+        if own.cert_file.is_some() {
+            report("security.identity.cert_file", "set together with a key store", fix);
+        }
+    } else {
+        let fix = "set security.identity.keystore_file";
+        if has_password {
+            let twin = if own.keystore_password.is_some() { "" } else { "_file" };
+            report(
+                &format!("security.identity.keystore_password{twin}"),
+                "a password without its store",
+                fix,
+            );
+        }
+        if own.keystore_alias.is_some() {
+            report("security.identity.keystore_alias", "an alias without its store", fix);
+        }
+        if own.cert_file.is_some() && !own.has_key() {
+            let fix = "set security.identity.key_file";
+            report("security.identity.cert_file", "a certificate without its key", fix);
+        }
+    }
+    for (key, half, other) in [
+        ("security.identity.public_x", &own.public_x, &own.public_y),
+        ("security.identity.public_y", &own.public_y, &own.public_x),
+    ] {
+        let Some(half) = half else { continue };
+        if other.is_none() {
+            report(key, "half a public key", "set public_x and public_y, or neither");
+        }
+        if !is_coordinate(half) {
+            report(key, "not 32 bytes", "give it 64 hexadecimal digits");
+        }
+        if !own.has_key() && own.keystore_file.is_none() {
+            report(key, "a public key without its private half", "set security.identity.key_file");
+        }
+    }
+}
+
+fn is_coordinate(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|digit| digit.is_ascii_hexdigit())
+}
+
 fn spans(config: &Config, report: Report<'_>) {
     let positive = [
         ("coap.ack_timeout", config.coap.ack_timeout),
         ("coap.response_timeout", config.coap.response_timeout),
+        ("dtls.first_retransmission", config.dtls.first_retransmission),
+        ("dtls.association_idle", config.dtls.association_idle),
         ("registration.lifetime_cap", config.registration.lifetime_cap),
         ("limits.operation_ttl", config.limits.operation_ttl),
     ];
@@ -149,9 +235,13 @@ fn twins(config: &Config, sections: &[Section], report: Report<'_>) {
     }
 }
 
-/// Every file that a setting names must open.
+/// Every file that a setting names must open. The server's own keys are left to their room, where one that does not load
+/// takes modes away.
 fn unreadable(loaded: &Loaded, sections: &[Section], faults: &mut Vec<Fault>) {
     for key in sections.iter().flat_map(|section| &section.keys).filter(|key| key.path.ends_with("_file")) {
+        if key.path.starts_with("security.") {
+            continue;
+        }
         let Some(path) = value(&loaded.config, &key.path) else { continue };
         if let Err(error) = File::open(Path::new(&path)) {
             let problem = Problem::Unreadable(format!("{path}: {error}"));

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use data_encoding::HEXLOWER_PERMISSIVE as HEX;
 use thiserror::Error;
 
-use super::{Secret, Store};
+use super::keyring::{self, KeyringError};
+use super::{Cluster, Secret, Store};
 use crate::entropy;
 
 /// A locked data directory. The lock falls with the value, also when the process dies.
@@ -32,9 +33,14 @@ pub enum DataDirError {
         /// The reason.
         source: io::Error,
     },
-    /// A key file holds something else.
-    #[error("{} does not hold 32 bytes in 64 hexadecimal digits", .0.display())]
-    NotAKey(PathBuf),
+    /// A file of secrets holds something else.
+    #[error("{}: {fault}; a secret is 64 hexadecimal digits", path.display())]
+    NotAKey {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: KeyringError,
+    },
 }
 
 impl DataDir {
@@ -60,26 +66,59 @@ impl DataDir {
         self.path.join(below)
     }
 
-    /// The key that seals secrets at rest: as configured, else `secrets/store.key`, which the first start makes.
+    /// The keys that seal secrets at rest, the one in use first: as configured, else `secrets/store.key`, which the
+    /// first start makes.
     ///
     /// # Errors
     /// When a file can't be read or made, or holds no key.
-    pub fn seal_key(&self, store: &Store) -> Result<Secret<[u8; 32]>, DataDirError> {
-        if let Some(key) = &store.seal_key {
-            return decode(key.expose(), Path::new("store.seal_key"));
+    pub fn seal_keys(&self, store: &Store) -> Result<Vec<Secret<[u8; 32]>>, DataDirError> {
+        let given = Given { name: "store.seal_key", text: &store.seal_key, file: &store.seal_key_file };
+        let (text, path) = self.secret(&given, "secrets/store.key")?;
+        keyring::plain(text.expose(), SEAL_KEYS).map_err(|fault| DataDirError::NotAKey { path, fault })
+    }
+
+    /// The secrets that the cluster shares, the one in use first: as configured, else `secrets/cluster.key`, which the
+    /// first start makes.
+    ///
+    /// # Errors
+    /// As [`DataDir::seal_keys`].
+    pub fn cluster_secrets(&self, cluster: &Cluster) -> Result<Vec<keyring::Entry>, DataDirError> {
+        let given = Given { name: "cluster.secret", text: &cluster.secret, file: &cluster.secret_file };
+        let (text, path) = self.secret(&given, "secrets/cluster.key")?;
+        keyring::generations(text.expose(), CLUSTER_SECRETS)
+            .map_err(|fault| DataDirError::NotAKey { path, fault })
+    }
+
+    /// The text of a secret, and where it stands.
+    fn secret(&self, given: &Given<'_>, own: &str) -> Result<(Secret<String>, PathBuf), DataDirError> {
+        if let Some(text) = given.text {
+            return Ok((text.clone(), PathBuf::from(given.name)));
         }
-        if let Some(path) = &store.seal_key_file {
-            return read_key(path);
+        if let Some(path) = given.file {
+            return Ok((read(path)?, path.clone()));
         }
-        let path = self.join("secrets/store.key");
-        match read_key(&path) {
+        let path = self.join(own);
+        let text = match read(&path) {
             Err(DataDirError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 make_dir(&self.join("secrets"))?;
                 make_key(&path)
             }
             other => other,
-        }
+        };
+        Ok((text?, path))
     }
+}
+
+/// Keys that seal secrets at rest, in rotation.
+pub(super) const SEAL_KEYS: usize = 2;
+/// Cluster secrets in rotation: a Connection ID tells its generation in three bits.
+pub(super) const CLUSTER_SECRETS: usize = 8;
+
+/// A secret as the configuration gives it.
+struct Given<'a> {
+    name: &'a str,
+    text: &'a Option<Secret<String>>,
+    file: &'a Option<PathBuf>,
 }
 
 fn make_dir(path: &Path) -> Result<(), DataDirError> {
@@ -93,34 +132,29 @@ fn private() -> OpenOptions {
     options
 }
 
-fn read_key(path: &Path) -> Result<Secret<[u8; 32]>, DataDirError> {
+fn read(path: &Path) -> Result<Secret<String>, DataDirError> {
     let mut text = String::new();
-    // 64 digits and a line end; what is longer is no key and not worth reading.
-    let read = File::open(path).and_then(|file| file.take(128).read_to_string(&mut text));
+    // Eight secrets and a good deal of white space; what is longer holds none and is not worth reading.
+    let read = File::open(path).and_then(|file| file.take(4096).read_to_string(&mut text));
     read.map_err(|source| DataDirError::Io { path: path.to_owned(), source })?;
-    decode(&text, path)
-}
-
-fn decode(text: &str, path: &Path) -> Result<Secret<[u8; 32]>, DataDirError> {
-    let bytes = HEX.decode(text.trim().as_bytes()).ok();
-    let key = bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
-    key.map(Secret::new).ok_or_else(|| DataDirError::NotAKey(path.to_owned()))
+    Ok(Secret::new(text))
 }
 
 /// Makes a key that is on the disk, under its name, when this returns: what it seals must stay readable.
-fn make_key(path: &Path) -> Result<Secret<[u8; 32]>, DataDirError> {
+fn make_key(path: &Path) -> Result<Secret<String>, DataDirError> {
     let mut key = [0; 32];
     entropy::fill(&mut key);
+    let text = HEX.encode(&key);
     let draft = path.with_extension("new");
     let write = || {
         let mut file = private().create(true).truncate(true).write(true).open(&draft)?;
-        writeln!(file, "{}", HEX.encode(&key))?;
+        writeln!(file, "{text}")?;
         file.sync_all()?;
         fs::rename(&draft, path)?;
         path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
     };
     write().map_err(|source| DataDirError::Io { path: path.to_owned(), source })?;
-    Ok(Secret::new(key))
+    Ok(Secret::new(text))
 }
 
 #[cfg(test)]
@@ -149,12 +183,16 @@ mod tests {
     fn the_first_start_makes_a_private_key_and_later_ones_find_it() {
         let path = scratch("key");
         let dir = DataDir::open(&path).unwrap();
-        let made = dir.seal_key(&Store::default()).unwrap();
+        let made = dir.seal_keys(&Store::default()).unwrap();
+        let shared = dir.cluster_secrets(&Cluster::default()).unwrap();
+        assert_ne!(made[0], shared[0].secret);
         let mode = fs::metadata(dir.join("secrets/store.key")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         drop(dir);
-        let again = DataDir::open(&path).unwrap().seal_key(&Store::default()).unwrap();
-        assert_eq!(made.expose(), again.expose());
+        let dir = DataDir::open(&path).unwrap();
+        assert_eq!(dir.seal_keys(&Store::default()).unwrap(), made);
+        assert_eq!(dir.cluster_secrets(&Cluster::default()).unwrap(), shared);
+        drop(dir);
         fs::remove_dir_all(path).unwrap();
     }
 
@@ -162,9 +200,9 @@ mod tests {
     fn a_damaged_key_is_never_replaced() {
         let path = scratch("damaged");
         let dir = DataDir::open(&path).unwrap();
-        dir.seal_key(&Store::default()).unwrap();
+        dir.seal_keys(&Store::default()).unwrap();
         fs::write(dir.join("secrets/store.key"), "0123").unwrap();
-        assert!(matches!(dir.seal_key(&Store::default()), Err(DataDirError::NotAKey(_))));
+        assert!(matches!(dir.seal_keys(&Store::default()), Err(DataDirError::NotAKey { .. })));
         fs::remove_dir_all(path).unwrap();
     }
 }

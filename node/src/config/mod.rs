@@ -7,6 +7,7 @@ mod check;
 mod data_dir;
 mod decimal;
 mod fault;
+pub mod keyring;
 mod keys;
 mod load;
 mod node;
@@ -14,6 +15,7 @@ mod outputs;
 mod print;
 mod reference;
 mod secret;
+mod security;
 mod server;
 pub mod size;
 mod source;
@@ -31,6 +33,7 @@ pub use outputs::{Admin, FileSink, Fsync, Sink, SinkKind, Store, StoreKind, Tls}
 pub use print::print;
 pub use reference::reference;
 pub use secret::{REDACTED, Secret};
+pub use security::{Dtls, Ems, Identity, Mode, Modes, ReplayFloor, Security, Suite};
 pub use server::{Coap, Limits, Registration, Server};
 pub use source::{PRESETS, Source};
 
@@ -42,8 +45,12 @@ pub struct Config {
     pub node: Node,
     /// The LwM2M server's sockets.
     pub server: Server,
+    /// DTLS 1.2 towards devices.
+    pub dtls: Dtls,
     /// Transmission parameters of CoAP (RFC 7252 §4.8).
     pub coap: Coap,
+    /// How devices prove who they are, and how the server does.
+    pub security: Security,
     /// How devices come to be registered, and for how long.
     pub registration: Registration,
     /// Bounds on memory and work.

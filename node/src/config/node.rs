@@ -7,7 +7,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::span;
+use super::{Secret, span};
 
 /// Identity and place of this process.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -56,11 +56,21 @@ pub(super) fn is_node_id(text: &str) -> bool {
 pub struct Cluster {
     /// Name of the cluster in `ce_source` of telemetry records, 1 to 63 letters, digits, `-`, `_` or `.`.
     pub name: String,
+    /// Secret that all nodes of the cluster share: 32 bytes in 64 hexadecimal digits. Cookies, Connection IDs and session ids
+    /// are made under keys that are derived from it. Up to eight in rotation, each behind a generation from 0 to 7:
+    /// `1:<digits> 0:<digits>`. The first is used, all are accepted; without a generation it is 0. Unset: the embedded store makes
+    /// one in the data directory, `secrets/cluster.key`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret: Option<Secret<String>>,
+    /// File that holds `secret`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-shape" = "a path"))]
+    pub secret_file: Option<PathBuf>,
 }
 
 impl Default for Cluster {
     fn default() -> Self {
-        Self { name: "godwit".to_owned() }
+        Self { name: "godwit".to_owned(), secret: None, secret_file: None }
     }
 }
 

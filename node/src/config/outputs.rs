@@ -17,8 +17,8 @@ pub struct Store {
     pub kind: StoreKind,
     /// `none` survives a killed process; `group` also survives power loss, at one fsync per batch of commits.
     pub fsync: Fsync,
-    /// Key that seals secrets at rest: 32 bytes in 64 hexadecimal digits. Unset: the embedded store makes one in
-    /// the data directory, `secrets/store.key`.
+    /// Key that seals secrets at rest: 32 bytes in 64 hexadecimal digits. Two in rotation: the first is used, both
+    /// are accepted. Unset: the embedded store makes one in the data directory, `secrets/store.key`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seal_key: Option<Secret<String>>,
     /// File that holds `seal_key`.

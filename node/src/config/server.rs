@@ -18,6 +18,9 @@ pub struct Server {
     /// kernel has no IPv6. A port that is in use is a start error.
     #[schemars(extend("x-shape" = "a list of `address:port`"))]
     pub listen: Vec<SocketAddr>,
+    /// UDP addresses that serve CoAP over DTLS, in every mode that `security.modes` and the server's keys allow.
+    #[schemars(extend("x-shape" = "a list of `address:port`"))]
+    pub listen_dtls: Vec<SocketAddr>,
     /// Shards: threads that each own sockets, timers and actors. 0 means one per core.
     pub shards: u16,
     /// Receive buffer of each socket. The kernel caps it at `net.core.rmem_max`; the node warns when it did.
@@ -30,6 +33,7 @@ impl Default for Server {
     fn default() -> Self {
         Self {
             listen: vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, 5683))],
+            listen_dtls: vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, 5684))],
             shards: 0,
             receive_buffer: 4 << 20,
         }
@@ -150,6 +154,15 @@ pub struct Limits {
     #[serde(with = "size")]
     #[schemars(with = "size::Shape")]
     pub uplink_body: u64,
+    /// DTLS handshakes under way on the node. Beyond it a ClientHello is dropped, and its device comes again.
+    #[schemars(range(min = 1))]
+    pub handshakes: u32,
+    /// Of these, how many may come from one network: a /24 of IPv4, a /56 of IPv6.
+    #[schemars(range(min = 1))]
+    pub handshakes_per_prefix: u32,
+    /// HelloVerifyRequests that the node sends per second. Beyond it a ClientHello without a cookie is dropped.
+    #[schemars(range(min = 1))]
+    pub cookies: u32,
 }
 
 impl Default for Limits {
@@ -163,6 +176,9 @@ impl Default for Limits {
             operation_ttl: Duration::from_hours(24),
             dedup_entries: 32,
             uplink_body: 64 << 10,
+            handshakes: 1000,
+            handshakes_per_prefix: 32,
+            cookies: 10_000,
         }
     }
 }

@@ -48,8 +48,11 @@ pub(super) struct Entry {
 
 /// Named sets of settings.
 pub const PRESETS: &[(&str, &str)] = &[
-    ("demo", "server.listen = [\"127.0.0.1:5683\"]\nregistration.auto_create = \"demo\"\n"),
-    ("thingsboard", "server.listen = [\"[::]:5685\"]\n"),
+    (
+        "demo",
+        "server.listen = [\"127.0.0.1:5683\"]\nserver.listen_dtls = []\nregistration.auto_create = \"demo\"\n",
+    ),
+    ("thingsboard", "server.listen = [\"[::]:5685\"]\nserver.listen_dtls = [\"[::]:5686\"]\n"),
 ];
 
 /// The entries of a preset.
