@@ -1,15 +1,40 @@
 //! A sans-IO DTLS 1.2 server whose session is a value that can be stored (RFC 6347).
 //!
-//! It names no socket and no clock: bytes and `now` go in, effects come out as data.
+//! It names no socket and no clock: bytes and `now` go in, effects come out as data. [`Association`] is one peer.
+
+#![expect(dead_code, reason = "the handshake that uses them follows")]
 
 pub mod alert;
+mod association;
 pub mod cid;
+mod config;
 pub mod extension;
+mod fate;
+mod identity;
 pub mod message;
+mod naming;
 pub mod nonce;
+mod output;
 pub mod prf;
 pub mod protection;
+mod question;
 pub mod record;
+mod secret;
+mod session;
+mod stored;
+mod subject;
 pub mod suite;
 pub mod window;
 pub mod wire;
+
+pub use association::{Association, Context, SendError};
+pub use config::{CidPolicy, Config, Ems, Mode, Modes};
+pub use fate::{Dropped, Fate};
+pub use identity::{IdentityError, ServerIdentity};
+pub use naming::Naming;
+pub use output::{CloseReason, HandshakeFailure, Output};
+pub use question::{Answer, NotStored, PeerCredential, Psk, Question, StoreKind, Ticket, Unacceptable};
+pub use secret::Secret;
+pub use session::{Session, SessionId, SessionName};
+pub use stored::{FinishedAnswer, Numbering, Numbers, Stage, StoredError, StoredSession};
+pub use subject::{Subject, SubjectTooLong};

@@ -1,0 +1,151 @@
+//! What an association wants done.
+
+use std::fmt;
+
+use crate::{
+    question::{Question, Ticket, Unacceptable},
+    session::SessionId,
+};
+
+/// One effect, from [`Association::poll`](crate::Association::poll). Carry them out in order.
+pub enum Output {
+    /// Send this datagram to the peer.
+    Transmit(Vec<u8>),
+    /// Look this up or write it, then call [`Association::provide`](crate::Association::provide) with the same ticket. At most
+    /// one question is open at a time.
+    Ask(Ticket, Question),
+    /// A handshake is complete and its session is the live one now, in place of any earlier one.
+    Established {
+        /// By which it can be resumed.
+        session: SessionId,
+        /// Whether it came out of an abbreviated handshake.
+        resumed: bool,
+    },
+    /// One application record.
+    Application {
+        /// The plaintext.
+        bytes: Vec<u8>,
+        /// Its record number: rises within a session, never twice the same.
+        number: u64,
+        /// Newer than every record before: only such a one may move the peer's address.
+        newest: bool,
+    },
+    /// Write [`Association::numbers`](crate::Association::numbers) down soon: they moved by 64 received or nearly 2¹⁶ sent
+    /// records, or have been moving for 60 s.
+    NumbersDue,
+    /// A handshake beside a live session ended; the session goes on.
+    HandshakeFailed(HandshakeFailure),
+    /// The association is over. Nothing follows but, after [`CloseReason::PeerClosed`], the answering close_notify.
+    Closed(CloseReason),
+}
+
+impl fmt::Debug for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Transmit(datagram) => write!(f, "Transmit({} bytes)", datagram.len()),
+            Self::Ask(ticket, question) => write!(f, "Ask({ticket:?}, {question:?})"),
+            Self::Established { resumed, .. } => write!(f, "Established {{ resumed: {resumed} }}"),
+            Self::Application { bytes, number, newest } => {
+                write!(f, "Application {{ {} bytes, number: {number}, newest: {newest} }}", bytes.len())
+            }
+            Self::NumbersDue => f.write_str("NumbersDue"),
+            Self::HandshakeFailed(failure) => write!(f, "HandshakeFailed({failure:?})"),
+            Self::Closed(reason) => write!(f, "Closed({reason:?})"),
+        }
+    }
+}
+
+/// Why an association ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CloseReason {
+    /// The peer sent close_notify. The session may still be resumed. Once that is written down, call
+    /// [`Association::close`](crate::Association::close): it sends ours.
+    #[error("closed by the peer")]
+    PeerClosed,
+    /// [`Association::close`](crate::Association::close) was called.
+    #[error("closed by this side")]
+    Closed,
+    /// The peer sent a fatal alert with this description, authenticated: the session must not be resumed.
+    #[error("the peer gave up with alert {0}")]
+    PeerAlert(u8),
+    /// The only handshake failed, and no session was live.
+    #[error("handshake failed: {0}")]
+    Handshake(HandshakeFailure),
+    /// Record numbers are used up: 2⁴⁰ is the most that every known client takes.
+    #[error("record numbers are used up")]
+    NumbersUsedUp,
+}
+
+impl CloseReason {
+    /// Whether the session may be resumed afterwards (RFC 5246 §7.2.2: not after a fatal alert).
+    #[must_use]
+    pub fn allows_resumption(self) -> bool {
+        !matches!(self, Self::PeerAlert(_))
+    }
+}
+
+/// Why a handshake ended, sorted by whose fault it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum HandshakeFailure {
+    /// A message that can't be parsed: `decode_error`.
+    #[error("malformed {0}")]
+    Malformed(&'static str),
+    /// More bytes or fragments than a handshake may hold: `decode_error`.
+    #[error("{0} is too large")]
+    TooLarge(&'static str),
+
+    /// A message that doesn't belong here: `unexpected_message`.
+    #[error("unexpected message while waiting for {waiting_for}")]
+    Unexpected {
+        /// The message that should have come.
+        waiting_for: &'static str,
+    },
+    /// A value that the peer must not send: `illegal_parameter`.
+    #[error("illegal {0}")]
+    Illegal(&'static str),
+    /// The client's Finished differs from the transcript (RFC 5246 §7.4.9): `decrypt_error`.
+    #[error("the client's Finished is wrong")]
+    WrongFinished,
+    /// The signature over the handshake is wrong: `decrypt_error`.
+    #[error("the client's signature is wrong")]
+    WrongSignature,
+    /// A session that had the extended master secret came back without it (RFC 7627 §5.3): `handshake_failure`.
+    #[error("the client resumes without the extended master secret that the session had")]
+    DroppedExtendedMasterSecret,
+
+    /// Nothing in common that both sides allow: `handshake_failure`.
+    #[error("no common {0}")]
+    NothingCommon(&'static str),
+    /// No common certificate type (RFC 7250 §4.2): `unsupported_certificate`.
+    #[error("no common certificate type")]
+    NoCertificateType,
+    /// The client offers versions below DTLS 1.2 only: `protocol_version`.
+    #[error("the client doesn't speak DTLS 1.2")]
+    Version,
+    /// [`Ems::Require`](crate::Ems::Require) and none offered: `handshake_failure`.
+    #[error("the client has no extended master secret")]
+    NoExtendedMasterSecret,
+    /// The client sent no certificate: `handshake_failure`.
+    #[error("the client has no certificate")]
+    NoCertificate,
+
+    /// The caller refused the client's credential.
+    #[error("{0}")]
+    Refused(Unacceptable),
+    /// The caller could not store the session. Nothing is sent, and the client tries again.
+    #[error("the session was not stored")]
+    NotStored,
+    /// The client fell silent, or its Finished could never be read.
+    #[error("timed out, {unreadable} records unreadable")]
+    TimedOut {
+        /// Records under the new keys that didn't authenticate; not 0 most likely means a wrong pre-shared key.
+        unreadable: u32,
+    },
+    /// The client began another handshake.
+    #[error("the client started over")]
+    StartedOver,
+    /// Randomness, a nonce or a signature could not be had: `internal_error`.
+    #[error("{0} failed here")]
+    Internal(&'static str),
+}
