@@ -1,9 +1,16 @@
-//! Names of devices, registrations, processes and operations.
+//! Names of devices, registrations, DTLS sessions and processes.
 
 use std::{fmt, str::FromStr, sync::Arc};
 
-use data_encoding::BASE32_NOPAD;
-use ring::digest;
+use aes::{
+    Aes256,
+    cipher::{BlockCipherDecrypt, BlockCipherEncrypt, KeyInit},
+};
+use data_encoding::{BASE32_NOPAD, HEXLOWER};
+use ring::{
+    digest,
+    hkdf::{self, HKDF_SHA256},
+};
 use thiserror::Error;
 
 /// A device's id: `d` and 16 lower-case base32 characters, from the SHA-256 of its endpoint name.
@@ -106,32 +113,116 @@ impl fmt::Debug for RegistrationId {
     }
 }
 
-/// A DTLS session's id: 32 bytes that outsiders can't read anything from. See `dtls` settings for how it finds its device.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// A DTLS session's id, as handshakes carry it. [`SessionIds`] makes them and tells whose they are.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionId([u8; 32]);
 
 impl SessionId {
-    /// The id from its 32 bytes.
+    /// The id from its bytes.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// The id as the store or a device gives it; `None` unless it has 32 bytes.
+    /// The id as a device or the store gives it; `None` unless it has 32 bytes.
     pub fn read(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)
     }
 
-    /// The id as bytes, as devices and the store keep it.
+    /// The bytes.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 }
 
 impl fmt::Debug for SessionId {
-    /// The first four bytes are enough to tell sessions apart in a log.
+    /// Its beginning: enough to tell sessions apart in a log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}…", data_encoding::HEXLOWER.encode(&self.0[..4]))
+        write!(f, "{}…", HEXLOWER.encode(&self.0[..4]))
     }
+}
+
+/// One association: one set of keys. A session id may have several, one for each time that it was resumed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AssociationId([u8; 8]);
+
+impl AssociationId {
+    /// The id from its bytes, which were random when it was made.
+    pub fn from_bytes(bytes: [u8; 8]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8; 8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for AssociationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&HEXLOWER.encode(&self.0))
+    }
+}
+
+/// Makes session ids and reads them: one AES block of the device id's 10 bytes and 6 random ones, then 16 random ones.
+/// So an id finds its device without a pointer in the store, and tells outsiders nothing.
+pub struct SessionIds {
+    current: Aes256,
+    previous: Option<Aes256>,
+}
+
+impl SessionIds {
+    /// Under a key that the whole cluster derives from its secret.
+    pub fn new(cluster_secret: &[u8; 32]) -> Self {
+        Self { current: session_cipher(cluster_secret), previous: None }
+    }
+
+    /// The same, which also reads ids that were made under an earlier secret.
+    #[must_use]
+    pub fn accepting(self, previous: &[u8; 32]) -> Self {
+        Self { previous: Some(session_cipher(previous)), ..self }
+    }
+
+    /// A new id for a session of this device; 22 bytes of `random` go into it.
+    pub fn mint(&self, device: DeviceId, random: [u8; 22]) -> SessionId {
+        let mut block = [0; 16];
+        block[..10].copy_from_slice(&device.0);
+        block[10..].copy_from_slice(&random[..6]);
+        let mut id = [0; 32];
+        let mut sealed = block.into();
+        self.current.encrypt_block(&mut sealed);
+        id[..16].copy_from_slice(&sealed);
+        id[16..].copy_from_slice(&random[6..]);
+        SessionId(id)
+    }
+
+    /// The devices that an id may be of, the likelier first. Any 32 bytes give some: only the device's record tells
+    /// whether it has such a session.
+    pub fn devices(&self, id: &SessionId) -> impl Iterator<Item = DeviceId> {
+        let mut block = [0; 16];
+        block.copy_from_slice(&id.0[..16]);
+        let read = |cipher: &Aes256| {
+            let mut block = block.into();
+            cipher.decrypt_block(&mut block);
+            DeviceId::from_slice(&block)
+        };
+        [Some(read(&self.current)), self.previous.as_ref().map(read)].into_iter().flatten()
+    }
+}
+
+impl fmt::Debug for SessionIds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SessionIds")
+    }
+}
+
+fn session_cipher(secret: &[u8; 32]) -> Aes256 {
+    let mut key = [0; 32];
+    hkdf::Salt::new(HKDF_SHA256, b"godwit cluster secret")
+        .extract(secret)
+        .expand(&[b"session ids"], HKDF_SHA256)
+        .and_then(|okm| okm.fill(&mut key))
+        .expect("invariant: one key is within HKDF's bounds");
+    Aes256::new(&key.into())
 }
 
 /// One run of one node: a restarted node is a stranger to its earlier self.
@@ -168,6 +259,28 @@ mod tests {
         for text in ["", "d", &good[1..], &good.to_uppercase(), &format!("{good}a"), "d0000000000000000"] {
             assert_eq!(text.parse::<DeviceId>(), Err(NotADeviceId), "{text}");
         }
+    }
+
+    #[test]
+    fn a_session_id_leads_to_its_device_under_either_secret() {
+        let device = DeviceId::of("urn:imei:1");
+        let old = SessionIds::new(&[1; 32]);
+        let id = old.mint(device, [7; 22]);
+        assert_eq!(old.devices(&id).next(), Some(device));
+        assert_ne!(old.mint(device, [8; 22]).0[..16], id.0[..16], "ids of one device look unlike");
+        let both = SessionIds::new(&[2; 32]).accepting(&[1; 32]);
+        assert_eq!(both.devices(&id).nth(1), Some(device));
+        assert_eq!(both.devices(&both.mint(device, [7; 22])).next(), Some(device));
+    }
+
+    /// Ids outlive nodes of one version. This one was computed with Python's `hmac` and `cryptography`.
+    #[test]
+    fn session_ids_stay_readable() {
+        let golden = "f7b8317a7ff142e3a198264b73ceb491060708090a0b0c0d0e0f101112131415";
+        let bytes = HEXLOWER.decode(golden.as_bytes()).unwrap().try_into().unwrap();
+        let ids = SessionIds::new(&[1; 32]);
+        assert_eq!(ids.devices(&SessionId::from_bytes(bytes)).next(), Some(DeviceId::of("it")));
+        assert_eq!(ids.mint(DeviceId::of("it"), std::array::from_fn(|n| n as u8)).as_bytes(), &bytes);
     }
 
     #[test]

@@ -1,10 +1,11 @@
-//! Secrets at rest: AES-256-GCM under keys that HKDF derives from the store key, one per device.
+//! Secrets at rest: AES-256-GCM under keys that HKDF derives from the store key, one per device for its credential and one
+//! per session for its keys.
 //!
 //! ```text
 //! version (1) · key id (8) · nonce (12) · ciphertext and tag
 //! ```
-//! The store key's id is derived from it too, so a sealed value says which key opens it. Version, key id and device
-//! are authenticated: a value moved to another device's record does not open there.
+//! The store key's id is derived from it too, so a sealed value says which key opens it. Version, key id and the place of
+//! the value (device, and session) are authenticated: a value moved to another place does not open there.
 
 use ring::{
     aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
@@ -12,7 +13,10 @@ use ring::{
 };
 use thiserror::Error;
 
-use crate::{entropy, identity::DeviceId};
+use crate::{
+    entropy,
+    identity::{AssociationId, DeviceId},
+};
 
 const VERSION: u8 = 1;
 const KEY_ID: usize = 8;
@@ -29,7 +33,7 @@ pub enum SealError {
     /// It was sealed under a key that this node was not given.
     #[error("sealed under an unknown store key")]
     UnknownKey,
-    /// It was damaged, or sealed for another device.
+    /// It was damaged, or sealed for another place.
     #[error("a sealed value does not open")]
     Forged,
 }
@@ -61,23 +65,52 @@ impl Sealer {
 
     /// Seals a device's secret.
     pub fn seal(&self, device: DeviceId, secret: &[u8]) -> Vec<u8> {
+        self.seal_at(&Place::of_device(device), secret)
+    }
+
+    /// Opens what was sealed for this device.
+    pub fn open(&self, device: DeviceId, sealed: &[u8]) -> Result<Vec<u8>, SealError> {
+        self.open_at(&Place::of_device(device), sealed)
+    }
+
+    /// Seals the keys of a device's session: once, at its handshake.
+    pub fn seal_session(&self, device: DeviceId, association: AssociationId, secrets: &[u8]) -> Vec<u8> {
+        self.seal_at(&Place::of_session(device, association), secrets)
+    }
+
+    /// Opens the keys of a device's session. Erase them when they are parsed.
+    pub fn open_session(
+        &self,
+        device: DeviceId,
+        association: AssociationId,
+        sealed: &[u8],
+    ) -> Result<Vec<u8>, SealError> {
+        self.open_at(&Place::of_session(device, association), sealed)
+    }
+
+    fn seal_at(&self, place: &Place, secret: &[u8]) -> Vec<u8> {
         let mut nonce = [0; NONCE_LEN];
         entropy::fill(&mut nonce);
         let mut sealed = Vec::with_capacity(SEALED_AT + secret.len() + TAG);
         sealed.push(VERSION);
         sealed.extend(self.current.id);
         sealed.extend(nonce);
-        let aad = aad(&self.current.id, device);
-        let mut body = secret.to_vec();
-        let key = self.current.derive(device);
-        key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(aad), &mut body)
+        sealed.extend(secret);
+        let key = self.current.derive(place);
+        let nonce = Nonce::assume_unique_for_key(nonce);
+        // In its final place: a copy would leave the secret behind in freed memory.
+        let tag = key
+            .seal_in_place_separate_tag(
+                nonce,
+                Aad::from(place.aad(&self.current.id)),
+                &mut sealed[SEALED_AT..],
+            )
             .expect("invariant: far below the 64 GiB that GCM seals at once");
-        sealed.extend(body);
+        sealed.extend(tag.as_ref());
         sealed
     }
 
-    /// Opens what was sealed for this device.
-    pub fn open(&self, device: DeviceId, sealed: &[u8]) -> Result<Vec<u8>, SealError> {
+    fn open_at(&self, place: &Place, sealed: &[u8]) -> Result<Vec<u8>, SealError> {
         if sealed.len() < SEALED_AT + TAG || sealed[0] != VERSION {
             return Err(SealError::Malformed);
         }
@@ -88,7 +121,7 @@ impl Sealer {
         let nonce = Nonce::try_assume_unique_for_key(&sealed[NONCE_AT..SEALED_AT]);
         let nonce = nonce.map_err(|_| SealError::Malformed)?;
         let mut body = sealed[SEALED_AT..].to_vec();
-        let opened = key.derive(device).open_in_place(nonce, Aad::from(aad(&key.id, device)), &mut body);
+        let opened = key.derive(place).open_in_place(nonce, Aad::from(place.aad(&key.id)), &mut body);
         let length = opened.map_err(|_| SealError::Forged)?.len();
         body.truncate(length);
         Ok(body)
@@ -111,8 +144,8 @@ impl Key {
         Self { id, extracted }
     }
 
-    fn derive(&self, device: DeviceId) -> LessSafeKey {
-        let info = [b"device ".as_slice(), device.as_bytes()];
+    fn derive(&self, place: &Place) -> LessSafeKey {
+        let info = [place.kind, &place.name];
         let okm =
             self.extracted.expand(&info, &AES_256_GCM).expect("invariant: one key is within HKDF's bounds");
         LessSafeKey::new(UnboundKey::from(okm))
@@ -133,8 +166,24 @@ impl hkdf::KeyType for IdLength {
     }
 }
 
-fn aad(id: &[u8; KEY_ID], device: DeviceId) -> Vec<u8> {
-    [&[VERSION], id.as_slice(), device.as_bytes()].concat()
+/// Where a sealed value lies.
+struct Place {
+    kind: &'static [u8],
+    name: Vec<u8>,
+}
+
+impl Place {
+    fn of_device(device: DeviceId) -> Self {
+        Self { kind: b"device ", name: device.as_bytes().to_vec() }
+    }
+
+    fn of_session(device: DeviceId, association: AssociationId) -> Self {
+        Self { kind: b"session ", name: [device.as_bytes().as_slice(), association.as_bytes()].concat() }
+    }
+
+    fn aad(&self, id: &[u8; KEY_ID]) -> Vec<u8> {
+        [&[VERSION], id.as_slice(), &self.name].concat()
+    }
 }
 
 #[cfg(test)]
@@ -153,6 +202,17 @@ mod tests {
         assert_eq!(sealer.open(DeviceId::of("another"), &sealed), Err(SealError::Forged));
         assert!(!sealed.windows(7).any(|bytes| bytes == b"hunter2"));
         assert_ne!(sealer.seal(it(), b"hunter2"), sealed, "equal secrets don't look equal");
+    }
+
+    #[test]
+    fn the_keys_of_a_session_open_for_it_alone() {
+        let sealer = Sealer::new(&[1; 32]);
+        let (one, two) = (AssociationId::from_bytes([1; 8]), AssociationId::from_bytes([2; 8]));
+        let sealed = sealer.seal_session(it(), one, b"keys");
+        assert_eq!(sealer.open_session(it(), one, &sealed), Ok(b"keys".to_vec()));
+        assert_eq!(sealer.open_session(it(), two, &sealed), Err(SealError::Forged));
+        assert_eq!(sealer.open_session(DeviceId::of("another"), one, &sealed), Err(SealError::Forged));
+        assert_eq!(sealer.open(it(), &sealed), Err(SealError::Forged), "it is no credential");
     }
 
     #[test]

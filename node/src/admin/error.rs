@@ -6,7 +6,10 @@ use godwit_proto::v1::{Operation, operation};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-use crate::{endpoint::handle::SubmitError, store::StoreError};
+use crate::{
+    endpoint::handle::SubmitError,
+    store::{Pointer, StoreError},
+};
 
 /// `ErrorInfo.domain` of every error.
 pub const DOMAIN: &str = "godwit";
@@ -92,6 +95,12 @@ pub enum Kind {
     Device,
     /// A PSK identity.
     Identity,
+    /// A raw public key.
+    PublicKey,
+    /// A certificate.
+    Certificate,
+    /// A certificate's common name.
+    CommonName,
     /// A profile.
     Profile,
     /// An object model.
@@ -107,6 +116,9 @@ impl Kind {
         match self {
             Self::Device => ("device", "NO_SUCH_DEVICE", "DEVICE_EXISTS"),
             Self::Identity => ("PSK identity", "NO_SUCH_IDENTITY", "IDENTITY_TAKEN"),
+            Self::PublicKey => ("public key", "NO_SUCH_KEY", "KEY_TAKEN"),
+            Self::Certificate => ("certificate", "NO_SUCH_CERTIFICATE", "CERTIFICATE_TAKEN"),
+            Self::CommonName => ("common name", "NO_SUCH_NAME", "NAME_TAKEN"),
             Self::Profile => ("profile", "NO_SUCH_PROFILE", "PROFILE_EXISTS"),
             Self::Model => ("object model", "NO_SUCH_MODEL", "MODEL_EXISTS"),
             Self::Registration => ("registration", "NOT_REGISTERED", "REGISTRATION_EXISTS"),
@@ -308,11 +320,19 @@ impl From<StoreError> for AdminError {
             StoreError::Invalid { what } => invalid(what, "can't be stored"),
             StoreError::Unreadable { .. } => Self::Damaged(error.to_string()),
             StoreError::NoSuchDevice => Self::NotFound { what: Kind::Device, name: String::new() },
-            StoreError::Taken { device, .. } => {
-                Self::Exists { what: Kind::Identity, name: format!("devices/{device}") }
+            StoreError::Taken { pointer, device } => {
+                let what = match pointer {
+                    Pointer::PublicKey(_) => Kind::PublicKey,
+                    Pointer::Certificate(_) => Kind::Certificate,
+                    Pointer::CommonName(_) => Kind::CommonName,
+                    _ => Kind::Identity,
+                };
+                Self::Exists { what, name: format!("of devices/{device}") }
             }
             StoreError::Conflict { found } => Self::EtagMismatch { name: String::new(), found },
-            StoreError::Refused(_) | StoreError::Unavailable(_) => Self::StoreUnavailable(error.to_string()),
+            StoreError::Refused(_) | StoreError::LanesLost | StoreError::Unavailable(_) => {
+                Self::StoreUnavailable(error.to_string())
+            }
         }
     }
 }

@@ -28,10 +28,10 @@ use self::{
 use crate::{
     endpoint::{
         Endpoints,
-        link::{Downlink, Link, Links, Numbers, Reach, Security},
+        link::{Downlink, Link, Links, Reach, Security},
     },
     entropy,
-    identity::{DeviceId, SessionId},
+    identity::{AssociationId, DeviceId},
     metrics,
     metrics::labels,
     shard::{
@@ -40,6 +40,7 @@ use crate::{
         table::Table,
         timers::Timers,
     },
+    store::Numbers,
 };
 
 /// The connections of one shard.
@@ -191,11 +192,11 @@ impl Links for Connections {
         Some(SocketAddr::new(link.local.unwrap_or(bound.ip()), bound.port()))
     }
 
-    fn numbers(&self, _: ActorKey) -> Option<(SessionId, Numbers)> {
+    fn numbers(&self, _: ActorKey) -> Option<(AssociationId, Numbers)> {
         None
     }
 
-    fn retire(&self, _: ActorKey) -> Option<(SessionId, Numbers)> {
+    fn retire(&self, _: ActorKey) -> Option<(AssociationId, Numbers)> {
         None
     }
 }

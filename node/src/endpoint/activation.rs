@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     clock,
-    identity::{DeviceId, SessionId},
+    identity::DeviceId,
     metrics::labels,
     profile::{LoadError, Profile},
     store::{Claim, DeviceRecord, Expect, Fence, StoreError},
@@ -295,21 +295,23 @@ fn refuse_uplink(endpoints: &Endpoints, device: DeviceId, link: Link, uplink: &U
             }
         }
         Uplink::SessionEstablished { .. } | Uplink::SessionPromoted { .. } | Uplink::SessionClaim { .. } => {
-            let session = match uplink {
-                Uplink::SessionPromoted { session } | Uplink::SessionClaim { session } => Some(*session),
-                Uplink::SessionEstablished { session } => SessionId::read(&session.id),
-                _ => None,
+            let association = match uplink {
+                Uplink::SessionPromoted { association } | Uplink::SessionClaim { association } => {
+                    *association
+                }
+                Uplink::SessionEstablished { session } => session.association,
+                _ => return,
             };
-            let Some(session) = session else { return };
             let reason = match failure {
                 Failure::Unavailable(_) => Refusal::Unavailable,
                 _ => Refusal::Unknown,
             };
-            Downlink::SessionRefused { session, reason }
+            Downlink::SessionRefused { association, reason }
         }
         Uplink::Response { .. }
         | Uplink::Failed { .. }
         | Uplink::SessionNumbers { .. }
+        | Uplink::SessionMoved { .. }
         | Uplink::SessionClosed { .. } => return,
     };
     links.deliver(link.connection, device, downlink);

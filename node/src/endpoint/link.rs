@@ -9,9 +9,9 @@ use godwit_coap::{FailReason, Request, RequestId, Response, Token};
 use godwit_lwm2m::registration::Registration;
 
 use crate::{
-    identity::{DeviceId, RegistrationId, SessionId},
+    identity::{AssociationId, DeviceId, RegistrationId},
     shard::{ActorKey, outbox::SocketId},
-    store::value::{self, credential::Mode},
+    store::{Numbers, Session, value::credential::Mode},
 };
 
 /// The connection by which an endpoint was last heard.
@@ -47,11 +47,11 @@ impl Security {
         }
     }
 
-    /// The session, if there is one.
-    pub fn session(&self) -> Option<SessionId> {
+    /// What a handshake has proved, if there was one.
+    pub fn secured(&self) -> Option<&Secured> {
         match self {
             Self::NoSec => None,
-            Self::Dtls(secured) => Some(secured.session),
+            Self::Dtls(secured) => Some(secured),
         }
     }
 }
@@ -59,23 +59,12 @@ impl Security {
 /// What a handshake has proved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Secured {
-    /// The session.
-    pub session: SessionId,
+    /// The association, one of the device's sessions on record.
+    pub association: AssociationId,
     /// By what kind of credential.
     pub mode: Mode,
     /// The version of the credential.
     pub credential: u64,
-}
-
-/// How far the record numbers of a session went (`cluster.md`, "Nonces and record numbers").
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Numbers {
-    /// The highest number that may have been sent. While the session is in use it is some way ahead of those that were.
-    pub write_mark: u64,
-    /// The highest number that was accepted.
-    pub read_floor: u64,
-    /// Which of the 64 numbers up to the floor were accepted; bit 0 is the floor itself.
-    pub read_window: u64,
 }
 
 /// What a device has said, as its connection understood it.
@@ -131,31 +120,40 @@ pub enum Uplink {
     /// [`Downlink::SessionStored`]. A resumed session is provisional until [`Uplink::SessionPromoted`].
     SessionEstablished {
         /// The session as it is to be stored.
-        session: Box<value::Session>,
+        session: Box<Session>,
     },
     /// The first record under a provisional session's keys has come; its answer waits for
     /// [`Downlink::SessionStored`].
     SessionPromoted {
         /// The session.
-        session: SessionId,
+        association: AssociationId,
     },
     /// A stored session is to be used again: a record has come that opens under its keys. Answered by
     /// [`Downlink::SessionClaimed`].
     SessionClaim {
         /// The session.
-        session: SessionId,
+        association: AssociationId,
     },
     /// Numbers to be written; nobody waits for it. The client has its Finished answered by now.
     SessionNumbers {
         /// The session.
-        session: SessionId,
+        association: AssociationId,
         /// Its numbers.
         numbers: Numbers,
+    },
+    /// The device of a session has a new address, which is confirmed; nobody waits for it.
+    SessionMoved {
+        /// The session.
+        association: AssociationId,
+        /// The device's address.
+        peer: SocketAddr,
+        /// The node's own.
+        local: Option<SocketAddr>,
     },
     /// A session is no longer in use here.
     SessionClosed {
         /// The session.
-        session: SessionId,
+        association: AssociationId,
         /// Its numbers, exact.
         numbers: Numbers,
         /// Whether it has ended for good.
@@ -278,23 +276,21 @@ pub enum Downlink {
     /// A session is on record.
     SessionStored {
         /// Which.
-        session: SessionId,
+        association: AssociationId,
     },
     /// A session may not be used.
     SessionRefused {
         /// Which.
-        session: SessionId,
+        association: AssociationId,
         /// Why.
         reason: Refusal,
     },
     /// The device is this shard's; its session is to be made from this.
     SessionClaimed {
         /// The session as it is on record.
-        session: Box<value::Session>,
+        session: Box<Session>,
         /// The numbers on record are exact, and just go on.
         exact: bool,
-        /// The device's address on record.
-        peer: Option<SocketAddr>,
     },
 }
 
@@ -317,7 +313,7 @@ pub enum Reach {
     /// By its stored session, which the caller has claimed.
     Session {
         /// The session as it is on record.
-        session: Box<value::Session>,
+        session: Box<Session>,
         /// The numbers on record are exact, and just go on.
         exact: bool,
     },
@@ -356,8 +352,8 @@ pub trait Links {
     fn local(&self, link: &Link) -> Option<SocketAddr>;
 
     /// A connection's session and how far its numbers may have gone, to be written along with any change of state.
-    fn numbers(&self, connection: ActorKey) -> Option<(SessionId, Numbers)>;
+    fn numbers(&self, connection: ActorKey) -> Option<(AssociationId, Numbers)>;
 
     /// Ends a connection: from now on nothing is received or sent over it. Its session's numbers, exact.
-    fn retire(&self, connection: ActorKey) -> Option<(SessionId, Numbers)>;
+    fn retire(&self, connection: ActorKey) -> Option<(AssociationId, Numbers)>;
 }

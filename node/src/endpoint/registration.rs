@@ -281,7 +281,7 @@ impl Core {
         }
         let same = applied.message_id == u32::from(call.message_id)
             && applied.token == call.token.as_bytes()
-            && applied.source == address_bytes(link.remote);
+            && applied.source == source(&link);
         let fresh = now.unix_ms.saturating_sub(applied.time) < APPLIED_FOR_MS;
         let response = (same && fresh).then(|| decode_answer(&applied.response)).flatten();
         response.filter(|response| response.code == code)
@@ -330,6 +330,14 @@ fn expired_cause(registration: Option<RegistrationId>) -> Identity {
     Identity::of(&[id.as_bytes(), b"expired"])
 }
 
+/// Who sent a request: a session, which may be resumed at any address, or an address.
+fn source(link: &Link) -> Vec<u8> {
+    match link.security.secured() {
+        Some(secured) => secured.association.as_bytes().to_vec(),
+        None => address_bytes(link.remote),
+    }
+}
+
 fn applied(
     now: Reading,
     link: Link,
@@ -337,9 +345,11 @@ fn applied(
     registration: RegistrationId,
     response: &Response,
 ) -> value::Applied {
+    let association = link.security.secured().map(|secured| secured.association.as_bytes().to_vec());
     value::Applied {
-        source: address_bytes(link.remote),
-        number: 0,
+        source: source(&link),
+        number: call.number,
+        association: association.unwrap_or_default(),
         message_id: call.message_id.into(),
         token: call.token.as_bytes().to_vec(),
         response: encode_answer(response),

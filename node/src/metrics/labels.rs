@@ -191,6 +191,8 @@ label! {
         Device = "device",
         /// Events that were not given out yet.
         Event = "event",
+        /// Shares of the nonce space.
+        Lane = "lane",
         /// Profiles, models and other documents.
         Document = "document",
     }

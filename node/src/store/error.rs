@@ -35,6 +35,9 @@ pub enum StoreError {
         /// Whose it is.
         device: DeviceId,
     },
+    /// Ordinary: another process has taken the lanes, so no second may be opened in them any more.
+    #[error("the lanes belong to another process")]
+    LanesLost,
     /// Ordinary: no record of this device.
     #[error("no such device")]
     NoSuchDevice,

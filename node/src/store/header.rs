@@ -41,9 +41,6 @@ pub(super) fn encode(header: &Header, removed: bool) -> Vec<u8> {
         path_node: header.path_node.as_deref().unwrap_or_default().to_owned(),
         peer: header.peer.map(address_bytes).unwrap_or_default(),
         local: header.local.map(address_bytes).unwrap_or_default(),
-        write_mark: header.write_mark,
-        read_floor: header.read_floor,
-        read_window: header.read_window,
     };
     let mut bytes = Vec::with_capacity(FIXED + node.len() + rest.encoded_len());
     bytes.push(VERSION);
@@ -94,9 +91,6 @@ fn parse(bytes: &[u8]) -> Option<(Header, bool)> {
         path_node: (!rest.path_node.is_empty()).then(|| Arc::from(rest.path_node)),
         peer: address_from_bytes(&rest.peer),
         local: address_from_bytes(&rest.local),
-        write_mark: rest.write_mark,
-        read_floor: rest.read_floor,
-        read_window: rest.read_window,
     };
     Some((header, flags & REMOVED != 0))
 }
@@ -121,9 +115,6 @@ mod tests {
             peer: Some("127.0.0.2:61616".parse().unwrap()),
             local: Some("[2001:db8::1]:5683".parse().unwrap()),
             by_address: true,
-            write_mark: 300,
-            read_floor: 200,
-            read_window: 5,
         }
     }
 
@@ -141,10 +132,7 @@ mod tests {
             "6e31",
             "0a026e32",
             "12067f000002f0b0",
-            "1a1220010db80000000000000000000000011633",
-            "20ac02",
-            "28c801",
-            "3005"
+            "1a1220010db80000000000000000000000011633"
         );
         let bytes = encode(&full(), false);
         assert_eq!(data_encoding::HEXLOWER.encode(&bytes), golden);

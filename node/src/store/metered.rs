@@ -7,7 +7,7 @@ use std::sync::{
 
 use super::{
     Change, Claim, Claimed, Counts, DeviceFilter, DeviceRecord, DocumentKey, DocumentKind, Due, Expect,
-    Fence, Page, PageRequest, Pointer, StateStore, StoreError, StoreFuture, value,
+    Fence, Lane, Page, PageRequest, Pointer, StateStore, StoreError, StoreFuture, value,
 };
 use crate::{
     clock,
@@ -113,6 +113,14 @@ impl StateStore for Metered {
             metrics.registrations.set(counts.registered as f64);
             Ok(counts)
         })
+    }
+
+    fn take_lanes(&self, owner: &Owner, count: u16) -> StoreFuture<Vec<Lane>> {
+        self.time(StoreCall::Lane, self.inner.take_lanes(owner, count))
+    }
+
+    fn extend_lanes(&self, owner: &Owner, second: u32) -> StoreFuture<u32> {
+        self.time(StoreCall::Lane, self.inner.extend_lanes(owner, second))
     }
 
     fn put_device(&self, device: value::Device, expect: Expect) -> StoreFuture<value::Device> {

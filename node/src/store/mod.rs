@@ -3,7 +3,9 @@
 //! ```text
 //! mod        the trait, and how to ask
 //! record     one device's record, and the changes that an owner makes to it
-//! pointer    what finds a device: registration id, address, PSK identity
+//! session    a DTLS session in it
+//! pointer    what finds a device: registration id, address, connection id, identity, key
+//! lane       a shard's share of the nonce space
 //! document   what operators provision: devices, profiles, models
 //! page       lists, page by page
 //! error      what can go wrong, by fault
@@ -25,10 +27,12 @@ pub mod document;
 pub mod embedded;
 pub mod error;
 mod header;
+pub mod lane;
 pub mod metered;
 pub mod page;
 pub mod pointer;
 pub mod record;
+pub mod session;
 
 use std::{future::Future, pin::Pin};
 
@@ -36,9 +40,11 @@ pub use document::{DocumentKey, DocumentKind, Expect};
 pub use error::{Refused, StoreError};
 /// The messages in which the store keeps things.
 pub use godwit_proto::store::v1 as value;
+pub use lane::{LANES, Lane};
 pub use page::{DeviceFilter, Page, PageRequest};
 pub use pointer::Pointer;
 pub use record::{Change, DeviceRecord, Header};
+pub use session::{Numbers, SESSIONS, Session};
 
 use crate::identity::{DeviceId, Owner};
 
@@ -87,11 +93,23 @@ pub trait StateStore: Send + Sync + 'static {
     /// How many there are.
     fn counts(&self) -> StoreFuture<Counts>;
 
+    /// Takes `count` lanes, for the shards of a process, from its start to its end. What is acknowledged is durable
+    /// at once, whatever `store.fsync` says: a second opened twice would repeat nonces.
+    ///
+    /// Errors: [`StoreError::Invalid`] for more than [`LANES`].
+    fn take_lanes(&self, owner: &Owner, count: u16) -> StoreFuture<Vec<Lane>>;
+
+    /// Extends all lanes of `owner`, whose clock stands at `second`, and answers the last second that each may open
+    /// now. Ask again when half of it is used.
+    ///
+    /// Errors: [`StoreError::LanesLost`]: another process has taken them; open no further second.
+    fn extend_lanes(&self, owner: &Owner, second: u32) -> StoreFuture<u32>;
+
     /// Provisions a device or changes what was provisioned. The store sets `revision`, `created_at` and
     /// `updated_at` and answers the document as it is then.
     ///
-    /// Errors: [`StoreError::Conflict`] if `expect` does not hold, [`StoreError::Taken`] if the PSK identity is
-    /// another device's, [`StoreError::Invalid`] without an endpoint name.
+    /// Errors: [`StoreError::Conflict`] if `expect` does not hold, [`StoreError::Taken`] if PSK identity, key or
+    /// certificate is another device's, [`StoreError::Invalid`] without an endpoint name.
     fn put_device(&self, device: value::Device, expect: Expect) -> StoreFuture<value::Device>;
 
     /// Removes a device with everything that belongs to it; its owner's next write is refused. The event, if any,

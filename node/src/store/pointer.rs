@@ -5,10 +5,14 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
+use ring::digest;
+
+use super::value::Credential;
 use crate::identity::RegistrationId;
 
 /// A key that leads to a device. The store makes and removes pointers along with what they come from: a
-/// registration, a NoSec address ([`Change::Address`](super::Change::Address)), a credential.
+/// registration, a NoSec address ([`Change::Address`](super::Change::Address)), a session, a credential. Those that must be
+/// unique are refused to a second device ([`StoreError::Taken`](super::StoreError::Taken)).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Pointer {
     /// The last part of a registration's location. Leads there for as long as the registration or its tombstone.
@@ -17,6 +21,16 @@ pub enum Pointer {
     Address(SocketAddr),
     /// A PSK identity: unique among all credentials.
     PskIdentity(Vec<u8>),
+    /// A connection id of ours: unique among all sessions.
+    Cid(Vec<u8>),
+    /// The address of a device whose session has no connection id. The last session from it has it.
+    SessionAddress(SocketAddr),
+    /// The SHA-256 of a raw public key (SubjectPublicKeyInfo): unique among all credentials.
+    PublicKey([u8; 32]),
+    /// The SHA-256 of a certificate (DER): unique among all credentials.
+    Certificate([u8; 32]),
+    /// The common name of a certificate, where it is not the endpoint name: unique among all credentials.
+    CommonName(String),
 }
 
 impl Pointer {
@@ -26,19 +40,61 @@ impl Pointer {
             Self::Registration(id) => [b"r", id.as_str().as_bytes()].concat(),
             Self::Address(address) => [b"a", &*address_bytes(*address)].concat(),
             Self::PskIdentity(identity) => [b"p", identity.as_slice()].concat(),
+            Self::Cid(cid) => [b"c", cid.as_slice()].concat(),
+            Self::SessionAddress(address) => [b"s", &*address_bytes(*address)].concat(),
+            Self::PublicKey(digest) => [b"k", digest.as_slice()].concat(),
+            Self::Certificate(digest) => [b"x", digest.as_slice()].concat(),
+            Self::CommonName(name) => [b"n", name.as_bytes()].concat(),
         }
+    }
+
+    /// The pointer from a raw public key, given as its SubjectPublicKeyInfo (DER).
+    pub fn public_key(spki: &[u8]) -> Self {
+        Self::PublicKey(sha256(spki))
+    }
+
+    /// The pointer from a certificate, given as DER.
+    pub fn certificate(der: &[u8]) -> Self {
+        Self::Certificate(sha256(der))
+    }
+
+    /// What a device is found by through its credential.
+    pub fn of_credential(credential: &Credential) -> Vec<Self> {
+        let given = |bytes: &Vec<u8>| Some(bytes.clone()).filter(|bytes| !bytes.is_empty());
+        let name = Some(credential.common_name.clone()).filter(|name| !name.is_empty());
+        let pointers = [
+            given(&credential.psk_identity).map(Self::PskIdentity),
+            given(&credential.public_key).map(|spki| Self::public_key(&spki)),
+            given(&credential.certificate).map(|der| Self::certificate(&der)),
+            name.map(Self::CommonName),
+        ];
+        pointers.into_iter().flatten().collect()
+    }
+
+    /// Whether one device alone may have it. Of the others the last to claim it has it.
+    pub fn is_unique(&self) -> bool {
+        !matches!(self, Self::Address(_) | Self::SessionAddress(_))
     }
 }
 
 impl fmt::Display for Pointer {
-    /// Names the kind alone: addresses and identities stay out of logs.
+    /// Names the kind alone: addresses, identities and names stay out of logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Registration(_) => "the registration id",
-            Self::Address(_) => "the address",
+            Self::Address(_) | Self::SessionAddress(_) => "the address",
             Self::PskIdentity(_) => "the PSK identity",
+            Self::Cid(_) => "the connection id",
+            Self::PublicKey(_) => "the public key",
+            Self::Certificate(_) => "the certificate",
+            Self::CommonName(_) => "the common name",
         })
     }
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let hash = digest::digest(&digest::SHA256, bytes);
+    hash.as_ref().try_into().expect("invariant: SHA-256 makes 32 bytes")
 }
 
 /// An address as the store keeps it: 4 or 16 bytes of IP, 2 of port, big-endian. IPv4-mapped addresses become

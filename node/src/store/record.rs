@@ -2,13 +2,13 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use super::value;
-use crate::identity::Owner;
+use super::{Numbers, Session, value};
+use crate::identity::{AssociationId, Owner};
 
 /// All that the store knows of one device.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct DeviceRecord {
-    /// Ownership, addresses, marks.
+    /// Ownership, addresses.
     pub header: Header,
     /// What was provisioned; `None` for a device that registered without.
     pub document: Option<value::Device>,
@@ -16,6 +16,8 @@ pub struct DeviceRecord {
     pub registration: Option<value::Registration>,
     /// The last state-changing request and its answer, for 247 s.
     pub applied: Option<value::Applied>,
+    /// DTLS sessions, in the order in which they were established.
+    pub sessions: Vec<Session>,
     /// By token.
     pub observations: Vec<value::Observation>,
     /// In the order of the queue.
@@ -45,14 +47,8 @@ pub struct Header {
     pub peer: Option<SocketAddr>,
     /// The node's own address that the device sends to.
     pub local: Option<SocketAddr>,
-    /// The device is found by its address: it speaks without DTLS, or without a connection id.
+    /// The device is found by that address: it speaks without DTLS. A session has an address of its own.
     pub by_address: bool,
-    /// The highest record number that may have been sent.
-    pub write_mark: u64,
-    /// The highest record number that was accepted.
-    pub read_floor: u64,
-    /// Which of the 64 numbers up to the floor were accepted; bit 0 is the floor itself.
-    pub read_window: u64,
 }
 
 /// One change of a record. A [`commit`](super::StateStore::commit) makes all of its changes or none, in order.
@@ -92,14 +88,42 @@ pub enum Change {
     PathNode(Arc<str>),
     /// When the registration expires, Unix milliseconds: now + 1.25 × lifetime + grace. `None`: never.
     Deadline(Option<u64>),
-    /// How far record numbers went.
+    /// Writes a session, by its association. The caller has removed what it takes the place of: one more than
+    /// [`SESSIONS`](super::SESSIONS) live or provisional ones is [`StoreError::Invalid`](super::StoreError::Invalid).
+    Session(Box<Session>),
+    /// A provisional session has heard the client's Finished: it takes the place of all others of its session id.
+    /// Nothing happens if it is gone.
+    Promote {
+        /// Which.
+        association: AssociationId,
+        /// See [`Session::expires_at`].
+        expires_at: u64,
+    },
+    /// close_notify: the session's records find it no longer, a handshake may resume it.
+    CloseSession(AssociationId),
+    /// Removes a session: a fatal alert, a revoked credential, or too many.
+    RemoveSession(AssociationId),
+    /// How far the record numbers of a session went. Nothing happens if it is gone, and none goes back.
     Marks {
-        /// See [`Header::write_mark`].
-        write_mark: u64,
-        /// See [`Header::read_floor`].
-        read_floor: u64,
-        /// See [`Header::read_window`].
-        read_window: u64,
+        /// Whose.
+        association: AssociationId,
+        /// How far.
+        numbers: Numbers,
+        /// See [`Session::heard_at`].
+        heard_at: u64,
+        /// See [`Session::expires_at`].
+        expires_at: u64,
+        /// Whether [`Session::answer`] is still needed: not after the first application record, nor after 240 s.
+        keep_answer: bool,
+    },
+    /// Where the device of a session is now. Nothing happens if the session is gone.
+    SessionAddress {
+        /// Whose.
+        association: AssociationId,
+        /// The device's address.
+        peer: Option<SocketAddr>,
+        /// The node's own.
+        local: Option<SocketAddr>,
     },
     /// The device has registered or bootstrapped: `activate_by` of its document no longer counts.
     Activated,

@@ -43,7 +43,7 @@ pub(super) fn a_claim_is_refused_if_somebody_claimed_since_it_was_seen(subject: 
 pub(super) fn a_write_is_fenced_by_term_and_owner(subject: &mut dyn Subject) {
     let (a, b) = (owner("a"), owner("b"));
     let old = fence(&a, &claim(subject, "ep", &a));
-    let mark = |write_mark| vec![Change::Marks { write_mark, read_floor: 0, read_window: 0 }];
+    let mark = |deadline| vec![Change::Deadline(Some(deadline))];
     let commit = |fence: &Fence, n| wait(subject.store().commit(device("ep"), fence.clone(), mark(n)));
     assert_eq!(commit(&old, 1), Ok(()));
     let new = fence(&b, &claim(subject, "ep", &b));
@@ -57,7 +57,7 @@ pub(super) fn a_write_is_fenced_by_term_and_owner(subject: &mut dyn Subject) {
     let ahead = Fence { term: new.term + 10, claims: 9, ..twin };
     assert_eq!(commit(&ahead, 6), Ok(()), "a lower term is overwritten");
     let header = wait(subject.store().load(device("ep"))).unwrap().unwrap().header;
-    assert_eq!((header.term, header.claims, header.write_mark), (ahead.term, 9, 6));
+    assert_eq!((header.term, header.claims, header.deadline), (ahead.term, 9, Some(6)));
     assert_eq!(header.owner, Some(ahead.owner));
 }
 

@@ -3,9 +3,11 @@
 mod claims;
 mod documents;
 mod due;
+mod lanes;
 mod model;
 mod pointers;
 mod records;
+mod sessions;
 
 use std::{
     path::PathBuf,
@@ -16,11 +18,11 @@ use std::{
 };
 
 use super::{
-    Claim, Claimed, Fence, StateStore, StoreError, StoreFuture,
+    Claim, Claimed, Fence, Numbers, Session, StateStore, StoreError, StoreFuture,
     embedded::{Embedded, Options},
     value,
 };
-use crate::identity::{DeviceId, Owner, RegistrationId};
+use crate::identity::{AssociationId, DeviceId, Owner, RegistrationId, SessionId};
 
 /// When stepped clocks begin.
 pub(super) const START: u64 = 1_700_000_000_000;
@@ -30,6 +32,8 @@ pub(super) trait Subject {
     fn store(&self) -> &dyn StateStore;
     /// Moves the store's clock, and lets it do what is to be done by then.
     fn advance(&mut self, ms: u64);
+    /// Sets the store's clock back.
+    fn set_back(&mut self, ms: u64);
     /// Closes the store and opens it again; a store that can't forgets nothing.
     fn reopen(&mut self);
     /// An empty store of the same kind.
@@ -74,7 +78,25 @@ macro_rules! suite {
                     a_registration_id_leads_to_its_device_until_it_is_replaced,
                     a_registration_id_belongs_to_one_device,
                     a_psk_identity_belongs_to_one_device,
-                    an_address_belongs_to_the_last_who_came_from_it;
+                    an_address_belongs_to_the_last_who_came_from_it,
+                    what_a_credential_names_belongs_to_one_device;
+                sessions:
+                    a_session_comes_back_whole_also_from_a_claim,
+                    a_psk_session_with_connection_ids_takes_at_most_400_bytes,
+                    a_connection_id_belongs_to_one_session,
+                    a_session_without_connection_id_is_found_by_its_address,
+                    an_address_of_a_session_is_not_that_of_a_plain_device,
+                    a_device_has_at_most_two_sessions_and_two_provisional_ones,
+                    a_promoted_session_takes_the_place_of_the_one_that_it_resumed,
+                    a_closed_session_is_found_no_longer_but_remains,
+                    marks_belong_to_a_session_and_never_go_back,
+                    sessions_whose_time_is_over_are_cleared_away,
+                    sessions_survive_the_end_of_the_registration_but_not_of_the_device;
+                lanes:
+                    a_process_begins_above_all_seconds_that_were_acknowledged_before,
+                    a_clock_set_back_opens_no_second_again,
+                    lanes_are_extended_by_their_holder_alone,
+                    there_are_no_more_lanes_than_fit_into_a_nonce;
                 due:
                     devices_are_due_by_their_deadline_in_pages,
                     an_unacknowledged_event_is_due_at_once,
@@ -145,6 +167,10 @@ impl Subject for InMemory {
         wait(self.store.remove_event(device("nobody"), "none".into())).unwrap();
     }
 
+    fn set_back(&mut self, ms: u64) {
+        self.now.fetch_sub(ms, Ordering::SeqCst);
+    }
+
     fn reopen(&mut self) {}
 
     fn fresh(&self) -> Box<dyn Subject> {
@@ -178,6 +204,10 @@ impl Subject for InFolder {
     fn advance(&mut self, ms: u64) {
         self.now.fetch_add(ms, Ordering::SeqCst);
         wait(self.store().remove_event(device("nobody"), "none".into())).unwrap();
+    }
+
+    fn set_back(&mut self, ms: u64) {
+        self.now.fetch_sub(ms, Ordering::SeqCst);
     }
 
     fn reopen(&mut self) {
@@ -243,6 +273,37 @@ fn applied(n: u8, time: u64) -> value::Applied {
         time,
         registration: registration_id(n).to_string(),
         ..Default::default()
+    }
+}
+
+/// What sealing makes of the 173 bytes that a PSK session with two connection ids takes: version, key id, nonce, tag.
+const SEALED: usize = 1 + 8 + 12 + 173 + 16;
+
+fn association(n: u8) -> AssociationId {
+    AssociationId::from_bytes([n; 8])
+}
+
+/// The `n`th session, by connection id, of a size as real ones have it.
+fn session(n: u8) -> Session {
+    Session {
+        association: association(n),
+        id: SessionId::from_bytes([n; 32]),
+        provisional: false,
+        resumed: false,
+        closed: false,
+        numbers: Numbers { write_mark: 1 << 20, read_floor: 1 << 20, read_window: u64::MAX },
+        established_at: START + u64::from(n),
+        heard_at: START + u64::from(n),
+        expires_at: 0,
+        cid: vec![n; 8],
+        peer_cid: Some(8),
+        peer: "10.1.2.3:61616".parse().ok(),
+        local: "10.1.2.4:5684".parse().ok(),
+        mode: value::credential::Mode::Psk,
+        suite: 0xc0a8,
+        credential_version: 3,
+        sealed: vec![n; SEALED],
+        answer: Vec::new(),
     }
 }
 

@@ -7,6 +7,7 @@ use proptest::{prelude::*, test_runner::TestRunner};
 use super::*;
 use crate::store::{
     APPLIED_FOR_MS, Change, Counts, DeviceFilter, DeviceRecord, Due, Expect, PageRequest, Pointer, Refused,
+    SESSIONS,
 };
 
 const DEVICES: [&str; 3] = ["one", "two", "three"];
@@ -87,9 +88,39 @@ fn change() -> impl Strategy<Value = Change> {
             by_address
         }),
         prop_oneof![Just(None), (1..200_u64).prop_map(Some)].prop_map(Change::Deadline),
-        (0..9_u64).prop_map(|n| Change::Marks { write_mark: n, read_floor: n, read_window: n }),
+        session_change(),
         Just(Change::Activated),
         Just(Change::Passive),
+    ]
+}
+
+fn session_change() -> impl Strategy<Value = Change> {
+    let address = |n: u8| format!("127.0.0.{n}:5684").parse().ok();
+    let expires = || prop_oneof![Just(0), (1..300_000_u64).prop_map(|ms| START + ms)];
+    let new = (1..6_u8, 1..4_u8, any::<bool>(), any::<bool>(), expires());
+    prop_oneof![
+        4 => new.prop_map(move |(n, id, provisional, by_cid, expires_at)| {
+            let id = SessionId::from_bytes([id; 32]);
+            let cid = if by_cid { vec![n; 8] } else { Vec::new() };
+            let new = Session { id, provisional, cid, expires_at, peer: address(n), ..session(n) };
+            Change::Session(Box::new(new))
+        }),
+        1 => (1..6_u8, expires())
+            .prop_map(|(n, expires_at)| Change::Promote { association: association(n), expires_at }),
+        1 => (1..6_u8).prop_map(|n| Change::CloseSession(association(n))),
+        1 => (1..6_u8).prop_map(|n| Change::RemoveSession(association(n))),
+        1 => (1..6_u8, 0..9_u64, expires()).prop_map(|(n, number, expires_at)| Change::Marks {
+            association: association(n),
+            numbers: Numbers { write_mark: number, read_floor: number, read_window: number },
+            heard_at: number,
+            expires_at,
+            keep_answer: number % 2 == 0,
+        }),
+        1 => (1..6_u8, 1..4_u8).prop_map(move |(n, at)| Change::SessionAddress {
+            association: association(n),
+            peer: address(at),
+            local: None,
+        }),
     ]
 }
 
@@ -155,16 +186,17 @@ impl Model {
         header.claims = header.claims.max(fence.claims);
         header.passive = false;
         known.revive();
-        let before = known.record.header.by_address.then_some(known.record.header.peer).flatten();
+        let before = addresses(&known.record);
         for change in changes {
-            apply(&mut known.record, change.clone());
+            apply(&mut known.record, change.clone())?;
         }
-        let header = &known.record.header;
-        let after = header.by_address.then_some(header.peer).flatten();
-        let arrived = |change: &Change| matches!(change, Change::Address { by_address: true, .. });
-        if before != after || changes.iter().any(arrived) {
-            next.readdress(device, before, after);
-        }
+        let after = addresses(&known.record);
+        let plain = |change: &Change| matches!(change, Change::Address { by_address: true, .. });
+        let moved = |change: &Change| {
+            matches!(change, Change::Session(_) | Change::SessionAddress { .. } | Change::Promote { .. })
+        };
+        let arrived = (changes.iter().any(plain), changes.iter().any(moved));
+        next.readdress(device, &before, &after, arrived);
         next.check_unique(device)?;
         next.settle(device);
         *self = next;
@@ -193,16 +225,16 @@ impl Model {
             return Err(StoreError::NoSuchDevice);
         };
         let header = &known.record.header;
-        let before = header.by_address.then_some(header.peer).flatten();
+        let before = addresses(&known.record);
         let term = now.max(header.term + 1);
         let mut record =
             DeviceRecord { events: std::mem::take(&mut known.record.events), ..Default::default() };
         record.header.term = term;
         if let Some(event) = event {
-            apply(&mut record, Change::Event(event));
+            apply(&mut record, Change::Event(event))?;
         }
         *known = Known { record, removed: true, bare_since: None };
-        self.readdress(device, before, None);
+        self.readdress(device, &before, &BTreeSet::new(), (false, false));
         self.settle(device);
         Ok(())
     }
@@ -214,18 +246,25 @@ impl Model {
         }
     }
 
+    /// Gives a device the addresses that are new to it, and those of a kind by which it has just arrived.
     fn readdress(
         &mut self,
         device: DeviceId,
-        before: Option<std::net::SocketAddr>,
-        after: Option<std::net::SocketAddr>,
+        before: &BTreeSet<Pointer>,
+        after: &BTreeSet<Pointer>,
+        (plain, session): (bool, bool),
     ) {
-        if let Some(before) = before.map(Pointer::Address)
-            && self.addresses.get(&before) == Some(&device)
-        {
-            self.addresses.remove(&before);
+        for gone in before.difference(after) {
+            if self.addresses.get(gone) == Some(&device) {
+                self.addresses.remove(gone);
+            }
         }
-        self.addresses.extend(after.map(|after| (Pointer::Address(after), device)));
+        for pointer in after {
+            let arrived = if matches!(pointer, Pointer::Address(_)) { plain } else { session };
+            if arrived || !before.contains(pointer) {
+                self.addresses.insert(pointer.clone(), device);
+            }
+        }
     }
 
     /// Pointers that are one device's alone, by device.
@@ -240,6 +279,8 @@ impl Model {
             let ids = ids.into_iter().flatten();
             pointers
                 .extend(ids.map(|id| (Pointer::Registration(RegistrationId::parse(id).unwrap()), *device)));
+            let cids = record.sessions.iter().filter(|session| session.is_live() && !session.cid.is_empty());
+            pointers.extend(cids.map(|session| (Pointer::Cid(session.cid.clone()), *device)));
             let credential = record.document.as_ref().and_then(|document| document.credential.as_ref());
             let identity = credential.map(|credential| credential.psk_identity.clone());
             let identity = identity.filter(|identity| !identity.is_empty());
@@ -269,18 +310,26 @@ impl Model {
     fn advance(&mut self, ms: u64) {
         self.now += ms;
         let now = self.now;
-        self.devices.retain(|_, known| {
+        for device in self.devices.keys().copied().collect::<Vec<_>>() {
+            let known = self.devices.get_mut(&device).unwrap();
             let record = &mut known.record;
-            if record.registration.is_none()
-                && record.applied.as_ref().is_some_and(|applied| applied.time + APPLIED_FOR_MS <= now)
-            {
+            let (before, was_bare) = (addresses(record), is_bare(record));
+            record.sessions.retain(|session| !session.has_expired(now));
+            let over = |applied: &value::Applied| applied.time + APPLIED_FOR_MS <= now;
+            if record.registration.is_none() && record.applied.as_ref().is_some_and(over) {
                 record.applied = None;
-                return !is_bare(record);
             }
-            known.bare_since.is_none_or(|since| since + APPLIED_FOR_MS > now)
-        });
-        let gone = |device: &DeviceId| !self.devices.contains_key(device);
-        self.addresses.retain(|_, device| !gone(device));
+            let after = addresses(record);
+            let gone = match (was_bare, is_bare(record)) {
+                (false, bare) => bare,
+                (true, _) => known.bare_since.is_some_and(|since| since + APPLIED_FOR_MS <= now),
+            };
+            self.readdress(device, &before, &after, (false, false));
+            if gone {
+                self.devices.remove(&device);
+                self.addresses.retain(|_, holder| *holder != device);
+            }
+        }
     }
 
     fn load(&self, device: DeviceId) -> Option<DeviceRecord> {
@@ -303,12 +352,35 @@ impl Model {
     }
 }
 
-fn is_bare(record: &DeviceRecord) -> bool {
-    let nothing = (&record.document, &record.registration, &record.applied) == (&None, &None, &None);
-    nothing && record.operations.is_empty() && record.events.is_empty()
+/// The addresses that find a device.
+fn addresses(record: &DeviceRecord) -> BTreeSet<Pointer> {
+    let header = &record.header;
+    let plain = header.by_address.then_some(header.peer).flatten().map(Pointer::Address);
+    let by_address = record.sessions.iter().filter(|session| session.is_live() && session.cid.is_empty());
+    let sessions = by_address.filter_map(|session| session.peer.map(Pointer::SessionAddress));
+    plain.into_iter().chain(sessions).collect()
 }
 
-fn apply(record: &mut DeviceRecord, change: Change) {
+fn is_bare(record: &DeviceRecord) -> bool {
+    let nothing = (&record.document, &record.registration, &record.applied) == (&None, &None, &None);
+    nothing && record.sessions.is_empty() && record.operations.is_empty() && record.events.is_empty()
+}
+
+fn put_session(sessions: &mut Vec<Session>, new: Session) -> Result<(), StoreError> {
+    let alike = |old: &&Session| old.association != new.association && old.provisional == new.provisional;
+    if sessions.iter().filter(alike).count() >= SESSIONS {
+        return Err(StoreError::Invalid { what: "one more session of a device" });
+    }
+    match sessions.iter_mut().find(|old| old.association == new.association) {
+        Some(old) => *old = new,
+        None => sessions.push(new),
+    }
+    Ok(())
+}
+
+fn apply(record: &mut DeviceRecord, change: Change) -> Result<(), StoreError> {
+    let sessions = &mut record.sessions;
+    let nth = |sessions: &[Session], it| sessions.iter().position(|session| session.association == it);
     match change {
         Change::Registration(registration) => record.registration = Some(*registration),
         Change::RemoveRegistration => {
@@ -339,14 +411,39 @@ fn apply(record: &mut DeviceRecord, change: Change) {
         }
         Change::PathNode(node) => record.header.path_node = Some(node),
         Change::Deadline(deadline) => record.header.deadline = deadline,
-        Change::Marks { write_mark, read_floor, read_window } => {
-            let header = &mut record.header;
-            (header.write_mark, header.read_floor, header.read_window) =
-                (write_mark, read_floor, read_window);
+        Change::Session(session) => put_session(sessions, *session)?,
+        Change::Promote { association, expires_at } => {
+            if let Some(at) = nth(sessions, association) {
+                let promoted = Session { provisional: false, expires_at, ..sessions[at].clone() };
+                sessions.retain(|old| old.association == association || old.id != promoted.id);
+                put_session(sessions, promoted)?;
+            }
+        }
+        Change::CloseSession(association) => {
+            if let Some(at) = nth(sessions, association) {
+                sessions[at].closed = true;
+            }
+        }
+        Change::RemoveSession(association) => sessions.retain(|old| old.association != association),
+        Change::Marks { association, numbers, heard_at, expires_at, keep_answer } => {
+            if let Some(at) = nth(sessions, association) {
+                let session = &mut sessions[at];
+                session.numbers.advance(numbers);
+                (session.heard_at, session.expires_at) = (heard_at, expires_at);
+                if !keep_answer {
+                    session.answer.clear();
+                }
+            }
+        }
+        Change::SessionAddress { association, peer, local } => {
+            if let Some(at) = nth(sessions, association) {
+                (sessions[at].peer, sessions[at].local) = (peer, local);
+            }
         }
         Change::Activated => record.header.activated = true,
         Change::Passive => record.header.passive = true,
     }
+    Ok(())
 }
 
 fn compare(subject: &dyn Subject, model: &Model) {
@@ -362,7 +459,9 @@ fn compare(subject: &dyn Subject, model: &Model) {
     let ids = (1..5).map(|n| Pointer::Registration(registration_id(n)));
     let identities = (1..3).map(|n| Pointer::PskIdentity(vec![n]));
     let addresses = (1..4).map(|n| Pointer::Address(format!("127.0.0.{n}:5683").parse().unwrap()));
-    for pointer in ids.chain(identities).chain(addresses) {
+    let cids = (1..6).map(|n| Pointer::Cid(vec![n; 8]));
+    let secure = (1..6).map(|n| Pointer::SessionAddress(format!("127.0.0.{n}:5684").parse().unwrap()));
+    for pointer in ids.chain(identities).chain(addresses).chain(cids).chain(secure) {
         assert_eq!(wait(store.resolve(pointer.clone())), Ok(pointers.get(&pointer).copied()), "{pointer:?}");
     }
     let live: Vec<DeviceRecord> =

@@ -98,3 +98,27 @@ pub(super) fn an_address_belongs_to_the_last_who_came_from_it(subject: &mut dyn 
     moves("one", &one, y, false);
     assert_eq!(found(subject, Pointer::Address(y)), None, "it is no longer found by its address");
 }
+
+pub(super) fn what_a_credential_names_belongs_to_one_device(subject: &mut dyn Subject) {
+    let put = |endpoint: &str, credential: value::Credential| {
+        let document =
+            value::Device { endpoint: endpoint.into(), credential: Some(credential), ..Default::default() };
+        wait(subject.store().put_device(document, Expect::Any)).map(|_| ())
+    };
+    let key = value::Credential { public_key: b"spki".to_vec(), ..Default::default() };
+    let certificate = value::Credential { certificate: b"der".to_vec(), ..Default::default() };
+    let name = value::Credential { common_name: "cn".into(), ..Default::default() };
+    let cases = [
+        (key, Pointer::public_key(b"spki")),
+        (certificate, Pointer::certificate(b"der")),
+        (name, Pointer::CommonName("cn".into())),
+    ];
+    for (credential, pointer) in cases {
+        assert_eq!(put("one", credential.clone()), Ok(()));
+        assert_eq!(found(subject, pointer.clone()), Some(device("one")));
+        let taken = StoreError::Taken { pointer: pointer.clone(), device: device("one") };
+        assert_eq!(put("two", credential), Err(taken));
+        assert_eq!(put("one", value::Credential::default()), Ok(()));
+        assert_eq!(found(subject, pointer), None);
+    }
+}

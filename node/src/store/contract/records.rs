@@ -45,7 +45,7 @@ pub(super) fn a_record_comes_back_whole(subject: &mut dyn Subject) {
             },
             Change::PathNode("n1".into()),
             Change::Deadline(Some(START + 400_000)),
-            Change::Marks { write_mark: 1, read_floor: 2, read_window: 3 },
+            Change::Session(Box::new(session(1))),
             Change::Activated,
         ],
     );
@@ -63,7 +63,7 @@ pub(super) fn a_record_comes_back_whole(subject: &mut dyn Subject) {
     assert_eq!(header.peer, "127.0.0.9:1".parse().ok());
     assert_eq!(header.local, "127.0.0.1:5683".parse().ok());
     assert_eq!((header.path_node.as_deref(), header.deadline), (Some("n1"), Some(START + 400_000)));
-    assert_eq!((header.write_mark, header.read_floor, header.read_window), (1, 2, 3));
+    assert_eq!(record.sessions, [session(1)]);
     assert!(header.by_address && header.activated && !header.passive);
     assert_eq!(
         claim(subject, "ep", &a).record.operations,

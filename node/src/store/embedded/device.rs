@@ -10,10 +10,10 @@ use super::{
     txn::Txn,
 };
 use crate::{
-    identity::{DeviceId, Owner, RegistrationId},
+    identity::{AssociationId, DeviceId, Owner, RegistrationId},
     store::{
-        APPLIED_FOR_MS, Change, Claim, Claimed, DeviceRecord, Due, Expect, Fence, Pointer, Refused,
-        StoreError, header::NODE_NAME_LIMIT, value,
+        APPLIED_FOR_MS, Change, Claim, Claimed, DeviceRecord, Due, Expect, Fence, Pointer, Refused, SESSIONS,
+        Session, StoreError, header::NODE_NAME_LIMIT, value,
     },
 };
 
@@ -148,17 +148,25 @@ pub(super) fn remove_event(txn: &mut Txn<'_>, device: DeviceId, id: &str) -> Res
     edit.settle().map(|_| ())
 }
 
-/// Clears away tombstones whose time is over: of a registration, of a device, of a claim from which nothing came.
+/// Clears away what is over: tombstones of a registration, of a device, of a claim from which nothing came; sessions
+/// that were idle for long or never promoted.
 pub(super) fn sweep(txn: &mut Txn<'_>, device: DeviceId) -> Result<(), StoreError> {
     let mut edit = Edit::open(txn, device)?;
     if edit.row.sweep == 0 || edit.row.sweep > edit.txn.now {
         return Ok(());
     }
-    edit.clear(Kind::Applied);
+    let now = edit.txn.now;
+    for session in edit.row.sessions()?.into_iter().filter(|session| session.has_expired(now)) {
+        edit.remove_session(session.association);
+    }
+    if !edit.row.has(Kind::Registration) && edit.applied_until()?.is_some_and(|until| until <= now) {
+        edit.clear(Kind::Applied);
+    }
     edit.swept = true;
     if is_bare(&edit.row) {
         // Its row goes, and with it what led to it.
         edit.row.header.by_address = false;
+        edit.pointers_stale = true;
     }
     edit.settle().map(|_| ())
 }
@@ -189,6 +197,8 @@ struct Edit<'t, 'a> {
     pointers_stale: bool,
     /// The device is at its address now, whoever was there since it was last.
     address_taken: bool,
+    /// The same of a session.
+    session_moved: bool,
     queue_stale: bool,
     swept: bool,
 }
@@ -198,8 +208,17 @@ impl<'t, 'a> Edit<'t, 'a> {
         let before =
             txn.get(Table::Device, device.as_bytes())?.map(|bytes| Row::decode(&bytes)).transpose()?;
         let row = before.clone().unwrap_or_default();
-        let (pointers_stale, address_taken, queue_stale, swept) = (false, false, false, false);
-        Ok(Self { txn, device, row, before, pointers_stale, address_taken, queue_stale, swept })
+        Ok(Self {
+            txn,
+            device,
+            row,
+            before,
+            pointers_stale: false,
+            address_taken: false,
+            session_moved: false,
+            queue_stale: false,
+            swept: false,
+        })
     }
 
     fn is_known(&self) -> bool {
@@ -244,10 +263,26 @@ impl<'t, 'a> Edit<'t, 'a> {
             }
             Change::PathNode(node) => self.row.header.path_node = Some(node),
             Change::Deadline(deadline) => self.row.header.deadline = deadline,
-            Change::Marks { write_mark, read_floor, read_window } => {
-                let header = &mut self.row.header;
-                (header.write_mark, header.read_floor, header.read_window) =
-                    (write_mark, read_floor, read_window);
+            Change::Session(session) => self.put_session(&session)?,
+            Change::Promote { association, expires_at } => self.promote(association, expires_at)?,
+            Change::CloseSession(association) => {
+                self.pointers_stale = true;
+                self.change_session(association, |session| session.closed = true)?;
+            }
+            Change::RemoveSession(association) => self.remove_session(association),
+            Change::Marks { association, numbers, heard_at, expires_at, keep_answer } => {
+                self.change_session(association, |session| {
+                    session.numbers.advance(numbers);
+                    (session.heard_at, session.expires_at) = (heard_at, expires_at);
+                    if !keep_answer {
+                        session.answer.clear();
+                    }
+                })?;
+            }
+            Change::SessionAddress { association, peer, local } => {
+                self.pointers_stale = true;
+                self.session_moved |= peer.is_some();
+                self.change_session(association, |session| (session.peer, session.local) = (peer, local))?;
             }
             Change::Activated => self.row.header.activated = true,
             Change::Passive => self.row.header.passive = true,
@@ -262,6 +297,45 @@ impl<'t, 'a> Edit<'t, 'a> {
 
     fn clear(&mut self, kind: Kind) {
         self.row.clear(kind);
+        self.pointers_stale = true;
+    }
+
+    fn put_session(&mut self, session: &Session) -> Result<(), StoreError> {
+        let old = self.row.sessions()?;
+        let alike = old.iter().filter(|old| old.association != session.association);
+        if alike.filter(|old| old.provisional == session.provisional).count() >= SESSIONS {
+            return Err(StoreError::Invalid { what: "one more session of a device" });
+        }
+        self.row.put_session(session);
+        self.pointers_stale = true;
+        self.session_moved |= session.peer.is_some();
+        Ok(())
+    }
+
+    fn promote(&mut self, association: AssociationId, expires_at: u64) -> Result<(), StoreError> {
+        let Some(mut session) = self.row.session(association)? else { return Ok(()) };
+        let others = self.row.sessions()?.into_iter().filter(|old| old.association != association);
+        for old in others.filter(|old| old.id == session.id) {
+            self.remove_session(old.association);
+        }
+        (session.provisional, session.expires_at) = (false, expires_at);
+        self.put_session(&session)
+    }
+
+    fn change_session(
+        &mut self,
+        association: AssociationId,
+        change: impl FnOnce(&mut Session),
+    ) -> Result<(), StoreError> {
+        if let Some(mut session) = self.row.session(association)? {
+            change(&mut session);
+            self.row.put_session(&session);
+        }
+        Ok(())
+    }
+
+    fn remove_session(&mut self, association: AssociationId) {
+        self.row.remove(Kind::Session, association.as_bytes());
         self.pointers_stale = true;
     }
 
@@ -280,7 +354,8 @@ impl<'t, 'a> Edit<'t, 'a> {
         }
         let old = self.before.take().unwrap_or_default();
         self.row.due = due_at(&self.row)?;
-        self.row.sweep = self.sweep_at(if self.row.removed == old.removed { old.sweep } else { 0 })?;
+        let idle_since_before = self.row.removed == old.removed && is_bare(&old);
+        self.row.sweep = self.sweep_at(if idle_since_before { old.sweep } else { 0 })?;
         self.index(DueList::Due, old.due, self.row.due);
         self.index(DueList::Sweep, old.sweep, self.row.sweep);
         let counts = &mut self.txn.counts;
@@ -313,11 +388,14 @@ impl<'t, 'a> Edit<'t, 'a> {
         let me = self.device.as_bytes();
         let before = self.before.as_ref().map(pointers).transpose()?.unwrap_or_default();
         let after = pointers(&self.row)?;
-        let taken = |pointer: &Pointer| self.address_taken && matches!(pointer, Pointer::Address(_));
+        let taken = |pointer: &Pointer| match pointer {
+            Pointer::Address(_) => self.address_taken,
+            Pointer::SessionAddress(_) => self.session_moved,
+            _ => false,
+        };
         for pointer in after.iter().filter(|pointer| taken(pointer) || !before.contains(pointer)) {
             let key = pointer.key();
-            let unique = !matches!(pointer, Pointer::Address(_));
-            let holder = if unique { self.txn.get(Table::Pointer, &key)? } else { None };
+            let holder = if pointer.is_unique() { self.txn.get(Table::Pointer, &key)? } else { None };
             if let Some(holder) = holder.filter(|holder| holder != me) {
                 return Err(StoreError::Taken { pointer: pointer.clone(), device: device_id(&holder)? });
             }
@@ -333,18 +411,25 @@ impl<'t, 'a> Edit<'t, 'a> {
         Ok(())
     }
 
+    /// When something of the row is over; `before`: since when it is bare already, if it is.
     fn sweep_at(&self, before: u64) -> Result<u64, StoreError> {
         let row = &self.row;
+        let sessions = row.sessions()?.iter().map(|session| session.expires_at).fold(0, earlier);
         if row.has(Kind::Registration) {
-            return Ok(0);
+            return Ok(sessions);
         }
-        if let Some(applied) = row.read::<value::Applied>(Kind::Applied)? {
-            return Ok(applied.time.saturating_add(APPLIED_FOR_MS).max(1));
+        if let Some(until) = self.applied_until()? {
+            return Ok(earlier(sessions, until));
         }
         if self.swept || !is_bare(row) {
-            return Ok(0);
+            return Ok(sessions);
         }
         Ok(if before == 0 { self.txn.now.saturating_add(APPLIED_FOR_MS) } else { before })
+    }
+
+    fn applied_until(&self) -> Result<Option<u64>, StoreError> {
+        let applied: Option<value::Applied> = self.row.read(Kind::Applied)?;
+        Ok(applied.map(|applied| applied.time.saturating_add(APPLIED_FOR_MS).max(1)))
     }
 
     fn index(&mut self, list: DueList, before: u64, after: u64) {
@@ -386,6 +471,7 @@ pub(super) fn record(row: Row, queue: Vec<Entry>) -> Result<DeviceRecord, StoreE
         document: row.document()?,
         registration: row.read(Kind::Registration)?,
         applied: row.read(Kind::Applied)?,
+        sessions: row.sessions()?,
         observations: row.read_all(Kind::Observation).collect::<Result<_, _>>()?,
         header: row.header,
         operations: Vec::new(),
@@ -495,8 +581,16 @@ fn pointers(row: &Row) -> Result<BTreeSet<Pointer>, StoreError> {
     if row.header.by_address {
         pointers.extend(row.header.peer.map(Pointer::Address));
     }
-    let identity = row.document()?.and_then(|document| document.credential).map(|it| it.psk_identity);
-    pointers.extend(identity.filter(|identity| !identity.is_empty()).map(Pointer::PskIdentity));
+    for session in row.sessions()?.into_iter().filter(Session::is_live) {
+        if session.cid.is_empty() {
+            pointers.extend(session.peer.map(Pointer::SessionAddress));
+        } else {
+            pointers.insert(Pointer::Cid(session.cid));
+        }
+    }
+    if let Some(credential) = row.document()?.and_then(|document| document.credential) {
+        pointers.extend(Pointer::of_credential(&credential));
+    }
     Ok(pointers)
 }
 
@@ -518,7 +612,8 @@ fn earlier(a: u64, b: u64) -> u64 {
 
 /// Nothing in it but the header.
 fn is_bare(row: &Row) -> bool {
-    !row.has_queue() && !row.has(Kind::Document) && !row.has(Kind::Registration) && !row.has(Kind::Applied)
+    let holds = [Kind::Document, Kind::Registration, Kind::Applied, Kind::Session].map(|kind| row.has(kind));
+    !row.has_queue() && !holds.contains(&true)
 }
 
 fn count(counter: &mut u64, before: bool, after: bool) {

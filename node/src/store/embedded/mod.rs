@@ -5,6 +5,7 @@
 //! txn         a request's view of a batch in the making
 //! device      claims, commits, and what follows from them
 //! documents   profiles and models
+//! lanes       shares of the nonce space
 //! row         a device's row
 //! due         reading the due index
 //! engine      what is asked of a key-value engine; the one in memory
@@ -18,6 +19,7 @@ mod documents;
 mod due;
 mod engine;
 mod folder;
+mod lanes;
 mod row;
 mod txn;
 mod writer;
@@ -31,11 +33,11 @@ use folder::Folder;
 pub use folder::OpenError;
 use row::{Kind, Row};
 pub use writer::Clock;
-use writer::Writer;
+use writer::{Durable, Writer};
 
 use super::{
     Change, Claim, Claimed, Counts, DeviceFilter, DeviceRecord, DocumentKey, DocumentKind, Due, Expect,
-    Fence, Page, PageRequest, Pointer, StateStore, StoreError, StoreFuture, page::PAGE_LIMIT, value,
+    Fence, Lane, Page, PageRequest, Pointer, StateStore, StoreError, StoreFuture, page::PAGE_LIMIT, value,
 };
 use crate::identity::{DeviceId, Owner};
 
@@ -198,11 +200,11 @@ impl StateStore for Embedded {
 
     fn claim(&self, device: DeviceId, owner: &Owner, claim: Claim) -> StoreFuture<Claimed> {
         let owner = owner.clone();
-        self.writer.submit(false, move |txn| device::claim(txn, device, owner, claim))
+        self.writer.submit(Durable::No, move |txn| device::claim(txn, device, owner, claim))
     }
 
     fn commit(&self, device: DeviceId, fence: Fence, changes: Vec<Change>) -> StoreFuture<()> {
-        self.writer.submit(true, move |txn| device::commit(txn, device, fence, changes))
+        self.writer.submit(Durable::AsSet, move |txn| device::commit(txn, device, fence, changes))
     }
 
     fn resolve(&self, pointer: Pointer) -> StoreFuture<Option<DeviceId>> {
@@ -222,8 +224,18 @@ impl StateStore for Embedded {
         answered(Ok(self.writer.shared().counts()))
     }
 
+    fn take_lanes(&self, owner: &Owner, count: u16) -> StoreFuture<Vec<Lane>> {
+        let owner = owner.clone();
+        self.writer.submit(Durable::Always, move |txn| lanes::take(txn, &owner, count))
+    }
+
+    fn extend_lanes(&self, owner: &Owner, second: u32) -> StoreFuture<u32> {
+        let owner = owner.clone();
+        self.writer.submit(Durable::Always, move |txn| lanes::extend(txn, &owner, second))
+    }
+
     fn put_device(&self, device: value::Device, expect: Expect) -> StoreFuture<value::Device> {
-        self.writer.submit(true, move |txn| device::put_device(txn, device, expect))
+        self.writer.submit(Durable::AsSet, move |txn| device::put_device(txn, device, expect))
     }
 
     fn remove_device(
@@ -232,7 +244,7 @@ impl StateStore for Embedded {
         expect: Expect,
         event: Option<value::StoredEvent>,
     ) -> StoreFuture<()> {
-        self.writer.submit(true, move |txn| device::remove_device(txn, device, expect, event))
+        self.writer.submit(Durable::AsSet, move |txn| device::remove_device(txn, device, expect, event))
     }
 
     fn events(&self, device: DeviceId) -> StoreFuture<Vec<value::StoredEvent>> {
@@ -243,7 +255,7 @@ impl StateStore for Embedded {
 
     fn remove_event(&self, device: DeviceId, event: String) -> StoreFuture<()> {
         // Lost with the power, the event goes out once more, under the same id.
-        self.writer.submit(false, move |txn| device::remove_event(txn, device, &event))
+        self.writer.submit(Durable::No, move |txn| device::remove_event(txn, device, &event))
     }
 
     fn document(&self, key: DocumentKey) -> StoreFuture<Option<value::Document>> {
@@ -255,11 +267,11 @@ impl StateStore for Embedded {
     }
 
     fn put_document(&self, key: DocumentKey, body: Vec<u8>, expect: Expect) -> StoreFuture<value::Document> {
-        self.writer.submit(true, move |txn| documents::put(txn, &key, body, expect))
+        self.writer.submit(Durable::AsSet, move |txn| documents::put(txn, &key, body, expect))
     }
 
     fn remove_document(&self, key: DocumentKey, expect: Expect) -> StoreFuture<()> {
-        self.writer.submit(true, move |txn| documents::remove(txn, &key, expect))
+        self.writer.submit(Durable::AsSet, move |txn| documents::remove(txn, &key, expect))
     }
 
     fn list_documents(

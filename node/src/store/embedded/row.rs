@@ -11,7 +11,10 @@ use prost::{
     encoding::{decode_varint, encode_varint},
 };
 
-use crate::store::{Header, StoreError, header, value};
+use crate::{
+    identity::AssociationId,
+    store::{Header, Session, StoreError, header, session, value},
+};
 
 const VERSION: u8 = 1;
 
@@ -26,6 +29,8 @@ pub(super) enum Kind {
     Applied,
     /// An observation, by token.
     Observation,
+    /// A DTLS session, by association.
+    Session,
 }
 
 impl Kind {
@@ -35,11 +40,12 @@ impl Kind {
             Self::Registration => b'r',
             Self::Applied => b'a',
             Self::Observation => b'o',
+            Self::Session => b'c',
         }
     }
 
     fn of(letter: u8) -> Option<Self> {
-        [Self::Document, Self::Registration, Self::Applied, Self::Observation]
+        [Self::Document, Self::Registration, Self::Applied, Self::Observation, Self::Session]
             .into_iter()
             .find(|kind| kind.letter() == letter)
     }
@@ -128,13 +134,17 @@ impl Row {
                 Kind::Registration => "registration",
                 Kind::Applied => "applied request",
                 Kind::Observation => "observation",
+                Kind::Session => "session",
             };
             M::decode(field.value.as_slice()).map_err(|_| StoreError::Unreadable { what, version: VERSION })
         })
     }
 
     pub(super) fn put(&mut self, kind: Kind, key: &[u8], message: &impl Message) {
-        let value = message.encode_to_vec();
+        self.put_value(kind, key, message.encode_to_vec());
+    }
+
+    fn put_value(&mut self, kind: Kind, key: &[u8], value: Vec<u8>) {
         match self.fields.iter_mut().find(|field| field.kind == kind && field.key == key) {
             Some(field) => field.value = value,
             None => self.fields.push(Field { kind, key: key.to_vec(), value }),
@@ -147,6 +157,22 @@ impl Row {
 
     pub(super) fn clear(&mut self, kind: Kind) {
         self.fields.retain(|field| field.kind != kind);
+    }
+
+    /// All sessions, in the order in which they were first written.
+    pub(super) fn sessions(&self) -> Result<Vec<Session>, StoreError> {
+        let fields = self.fields.iter().filter(|field| field.kind == Kind::Session);
+        fields.map(|field| session::decode(&field.key, &field.value)).collect()
+    }
+
+    pub(super) fn session(&self, association: AssociationId) -> Result<Option<Session>, StoreError> {
+        let key = association.as_bytes().as_slice();
+        let field = self.fields.iter().find(|field| field.kind == Kind::Session && field.key == key);
+        field.map(|field| session::decode(&field.key, &field.value)).transpose()
+    }
+
+    pub(super) fn put_session(&mut self, session: &Session) {
+        self.put_value(Kind::Session, session.association.as_bytes(), session::encode(session));
     }
 
     /// The provisioned document.

@@ -38,7 +38,18 @@ type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 /// A request: runs on the batch's view, and later gives the answer that it is told the commit's outcome for.
 struct Job {
     run: Box<dyn FnOnce(&mut Txn<'_>) -> Answer + Send>,
-    durable: bool,
+    durable: Durable,
+}
+
+/// Whether a request survives a power loss once it is answered, and not only the death of the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Durable {
+    /// It need not.
+    No,
+    /// Where the store is set to sync at all.
+    AsSet,
+    /// However the store is set.
+    Always,
 }
 
 #[derive(Default)]
@@ -99,10 +110,10 @@ impl Writer {
         &self.shared
     }
 
-    /// Hands a request in. `durable`: its batch is synced, where the store is set to sync at all.
+    /// Hands a request in.
     pub(super) fn submit<T: Send + 'static>(
         &self,
-        durable: bool,
+        durable: Durable,
         request: impl FnOnce(&mut Txn<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> StoreFuture<T> {
         let (sender, receiver) = oneshot::channel();
@@ -204,14 +215,14 @@ impl State {
     fn commit(&mut self, jobs: Vec<Job>) {
         let engine = Arc::clone(&self.engine);
         let mut txn = Txn::new(&*engine, (self.clock)(), self.counts);
-        let mut sync = false;
+        let mut durable = Durable::No;
         self.sweep(&mut txn);
         let mut answers = Vec::with_capacity(jobs.len());
         for job in jobs {
-            sync |= job.durable;
+            durable = durable.max(job.durable);
             answers.push((job.run)(&mut txn));
         }
-        let outcome = self.write(txn, sync && self.sync);
+        let outcome = self.write(txn, durable == Durable::Always || (durable == Durable::AsSet && self.sync));
         for answer in answers {
             answer(outcome.clone());
         }
