@@ -4,12 +4,17 @@
 
 #![expect(dead_code, reason = "the handshake that uses them follows")]
 
+pub mod agreement;
 pub mod alert;
 mod association;
+pub mod certificate;
 pub mod cid;
 mod config;
+pub mod cookie;
 pub mod extension;
 mod fate;
+pub mod flight;
+pub mod gate;
 mod identity;
 pub mod message;
 mod naming;
@@ -18,12 +23,15 @@ mod output;
 pub mod prf;
 pub mod protection;
 mod question;
+pub mod reassembly;
 pub mod record;
 mod secret;
 mod session;
+pub mod signature;
 mod stored;
 mod subject;
 pub mod suite;
+pub mod transcript;
 pub mod window;
 pub mod wire;
 

@@ -3,7 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use godwit_dtls::message::{Fragments, Message, MessageType};
+use godwit_dtls::{
+    message::{Fragments, Message, MessageType},
+    record::{ContentType, Records},
+};
 use serde::Deserialize;
 
 /// One vector of `dtls.json`; which members it has follows from `kind`.
@@ -41,8 +44,8 @@ pub struct RecordedDatagram {
 #[derive(Debug, Deserialize)]
 pub struct RecordedRecord {
     pub from: String,
-    pub r#type: String,
-    pub epoch: u16,
+    pub handshake: Option<Vec<String>>,
+    pub datagram: usize,
     pub plaintext: Option<String>,
 }
 
@@ -72,8 +75,8 @@ pub struct Sent {
 }
 
 impl Vector {
-    /// Every handshake message on the way, in order, each once: the plain ones from the datagrams, the two Finished
-    /// from the opened records.
+    /// Every handshake message on the way, in order, each once: the plain ones from the datagrams, the others from the
+    /// opened records.
     pub fn messages(&self) -> Vec<Sent> {
         let mut parts: BTreeMap<(bool, u16, u8), Vec<u8>> = BTreeMap::new();
         let mut order = Vec::new();
@@ -88,15 +91,13 @@ impl Vector {
                 body[fragment.offset..][..fragment.bytes.len()].copy_from_slice(fragment.bytes);
             }
         };
-        for datagram in &self.datagrams {
-            for (epoch, kind, fragment) in plain_records(&unhex(&datagram.hex)) {
-                if epoch == 0 && kind == 22 {
-                    take(datagram.from == "client", &fragment);
-                }
-            }
-        }
-        for record in self.records.iter().filter(|record| record.r#type == "handshake" && record.epoch == 1) {
-            take(record.from == "client", &unhex(record.plaintext.as_deref().unwrap()));
+        let mut plain: Vec<_> = self.datagrams.iter().map(|one| plain_handshake(&unhex(&one.hex))).collect();
+        for record in self.records.iter().filter(|record| record.handshake.is_some()) {
+            let plaintext = match &record.plaintext {
+                Some(opened) => unhex(opened),
+                None => plain[record.datagram].remove(0),
+            };
+            take(record.from == "client", &plaintext);
         }
         order
             .into_iter()
@@ -108,16 +109,11 @@ impl Vector {
     }
 }
 
-/// Epoch, type and fragment of each record without a connection id.
-pub fn plain_records(mut datagram: &[u8]) -> Vec<(u16, u8, Vec<u8>)> {
-    let mut records = Vec::new();
-    while let [kind, _, _, e1, e0, _, _, _, _, _, _, l1, l0, rest @ ..] = datagram {
-        let len = usize::from(u16::from_be_bytes([*l1, *l0]));
-        if *kind == 25 || rest.len() < len {
-            break;
-        }
-        records.push((u16::from_be_bytes([*e1, *e0]), *kind, rest[..len].to_vec()));
-        datagram = &rest[len..];
-    }
+/// The fragment of each handshake record of epoch 0 in a datagram.
+fn plain_handshake(datagram: &[u8]) -> Vec<Vec<u8>> {
+    let records = Records::parse(datagram, 0).map_while(Result::ok);
     records
+        .filter(|record| record.content_type == ContentType::Handshake && record.epoch == 0)
+        .map(|record| record.fragment.to_vec())
+        .collect()
 }
