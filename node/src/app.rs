@@ -22,7 +22,8 @@ use crate::{
     endpoint::{Directory, Inboxes, Process, Service, ShardMessage, SharedSets},
     entropy, health,
     identity::Owner,
-    ingress, metrics,
+    ingress::{self, shard::Listener, socket::Kind},
+    metrics,
     models::Models,
     profile::{ProfileRegistry, ProfileSource},
     seal::Sealer,
@@ -95,7 +96,9 @@ async fn serve(config: Arc<Config>) -> Result<(), AppError> {
     let shards = config.server.shard_count();
     // What may be refused is asked for first, so that a node that can't start changes nothing.
     let receive_buffer = usize::try_from(config.server.receive_buffer).unwrap_or(usize::MAX);
-    let sockets = ingress::shard::bind_all(&config.server.listen, shards, receive_buffer)
+    let listeners: Vec<_> =
+        config.server.listen.iter().map(|&address| Listener { address, kind: Kind::Plain }).collect();
+    let sockets = ingress::shard::bind_all(&listeners, shards, receive_buffer)
         .map_err(|(address, source)| AppError::Bind { setting: "server.listen", address, source })?;
     let metrics_listener = listen("metrics.listen", config.metrics.listen).await?;
     let data_dir = DataDir::open(&config.node.data_dir)?;

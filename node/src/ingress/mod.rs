@@ -1,6 +1,8 @@
 //! Ingress: datagrams in and out, and which connection gets them.
 
+pub mod admission;
 pub mod mmsg;
 mod route;
 pub mod shard;
 pub mod socket;
+mod steer;

@@ -13,7 +13,7 @@ use actix::Arbiter;
 use super::{
     mmsg::{BATCH, RecvBatch, SendBatch},
     route::Router,
-    socket::{BoundSocket, Socket},
+    socket::{BoundSocket, Kind, Socket},
 };
 use crate::{
     clock,
@@ -178,19 +178,28 @@ async fn fire(timers: Rc<Timers<Target>>, connections: Rc<Connections>, endpoint
     }
 }
 
+/// Where to listen, and for what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listener {
+    /// The address.
+    pub address: SocketAddr,
+    /// What is spoken there.
+    pub kind: Kind,
+}
+
 /// Binds the sockets of all shards: one list of sockets for each shard.
 ///
 /// # Errors
 /// The address, and what the kernel says of it.
 pub fn bind_all(
-    listen: &[SocketAddr],
+    listen: &[Listener],
     shards: usize,
     receive_buffer: usize,
 ) -> Result<Vec<Vec<BoundSocket>>, (SocketAddr, std::io::Error)> {
     let mut of_shards: Vec<Vec<BoundSocket>> = (0..shards).map(|_| Vec::new()).collect();
-    for address in listen {
-        let sockets =
-            super::socket::bind(*address, shards, receive_buffer).map_err(|error| (*address, error))?;
+    for Listener { address, kind } in listen {
+        let sockets = super::socket::bind(*address, *kind, shards, receive_buffer)
+            .map_err(|error| (*address, error))?;
         for (of_shard, socket) in of_shards.iter_mut().zip(sockets) {
             of_shard.push(socket);
         }

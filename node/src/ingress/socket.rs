@@ -9,14 +9,30 @@ use std::{
 use socket2::{Domain, Protocol, Type};
 use tokio::io::{Interest, unix::AsyncFd};
 
-use super::mmsg::{BATCH, RecvBatch, SendBatch};
+use super::{
+    mmsg::{BATCH, RecvBatch, SendBatch},
+    steer,
+};
 use crate::shard::outbox::Transmit;
+
+/// What is spoken on a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// CoAP without security.
+    Plain,
+    /// CoAP over DTLS.
+    Dtls,
+}
 
 /// One shard's socket on one listening address, bound but not yet read by a runtime.
 #[derive(Debug)]
 pub struct BoundSocket {
     socket: UdpSocket,
     local: SocketAddr,
+    /// What is spoken on it.
+    pub kind: Kind,
+    /// Records with a Connection ID come to the shard that it names. Otherwise shards pass them on.
+    pub steered: bool,
     /// What the kernel granted of the wanted receive buffer, in bytes.
     pub receive_buffer: usize,
 }
@@ -28,14 +44,31 @@ pub struct BoundSocket {
 ///
 /// # Errors
 /// What the kernel says, `AddrInUse` above all.
-pub fn bind(address: SocketAddr, shards: usize, receive_buffer: usize) -> io::Result<Vec<BoundSocket>> {
-    let exclusive = open(address, false, receive_buffer)?;
+pub fn bind(
+    address: SocketAddr,
+    kind: Kind,
+    shards: usize,
+    receive_buffer: usize,
+) -> io::Result<Vec<BoundSocket>> {
+    let exclusive = open(address, kind, false, receive_buffer)?;
     let address = exclusive.local;
     drop(exclusive);
-    (0..shards).map(|_| open(address, true, receive_buffer)).collect()
+    let mut bound = (0..shards)
+        .map(|_| open(address, kind, true, receive_buffer))
+        .collect::<io::Result<Vec<BoundSocket>>>()?;
+    if let (Kind::Dtls, Some(first)) = (kind, bound.first()) {
+        let attached = steer::attach(first.socket.as_raw_fd(), shards);
+        if let Err(error) = &attached {
+            tracing::warn!(%error, "no CID steering by the kernel: shards pass records on");
+        }
+        for socket in &mut bound {
+            socket.steered = attached.is_ok();
+        }
+    }
+    Ok(bound)
 }
 
-fn open(address: SocketAddr, share: bool, receive_buffer: usize) -> io::Result<BoundSocket> {
+fn open(address: SocketAddr, kind: Kind, share: bool, receive_buffer: usize) -> io::Result<BoundSocket> {
     let socket = socket2::Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_nonblocking(true)?;
     if share {
@@ -56,7 +89,7 @@ fn open(address: SocketAddr, share: bool, receive_buffer: usize) -> io::Result<B
     let receive_buffer = socket.recv_buffer_size()? / 2;
     let socket = UdpSocket::from(socket);
     let local = socket.local_addr()?;
-    Ok(BoundSocket { socket, local, receive_buffer })
+    Ok(BoundSocket { socket, local, kind, steered: false, receive_buffer })
 }
 
 #[allow(unsafe_code)]
@@ -87,6 +120,11 @@ impl BoundSocket {
     /// The address it is bound to, with its real port.
     pub fn local(&self) -> SocketAddr {
         self.local
+    }
+
+    #[cfg(test)]
+    pub(super) fn socket(&self) -> &UdpSocket {
+        &self.socket
     }
 
     /// Registers the socket with the runtime of the calling thread.
@@ -174,14 +212,14 @@ mod tests {
     #[test]
     fn a_port_that_another_socket_holds_is_an_error() {
         let holder = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let error = bind(holder.local_addr().unwrap(), 2, 65536).unwrap_err();
+        let error = bind(holder.local_addr().unwrap(), Kind::Plain, 2, 65536).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     }
 
     #[test]
     fn a_reply_leaves_from_the_address_the_request_came_to() {
         runtime().block_on(async {
-            let bound = bind("0.0.0.0:0".parse().unwrap(), 1, 65536).unwrap().remove(0);
+            let bound = bind("0.0.0.0:0".parse().unwrap(), Kind::Plain, 1, 65536).unwrap().remove(0);
             let port = bound.local().port();
             let socket = bound.attach().unwrap();
             let client = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -202,7 +240,7 @@ mod tests {
     #[test]
     fn a_dual_stack_socket_shows_and_reaches_ipv4_peers_as_ipv4() {
         runtime().block_on(async {
-            let Ok(mut bound) = bind("[::]:0".parse().unwrap(), 1, 65536) else { return };
+            let Ok(mut bound) = bind("[::]:0".parse().unwrap(), Kind::Plain, 1, 65536) else { return };
             let socket = bound.remove(0).attach().unwrap();
             let client = UdpSocket::bind("127.0.0.1:0").unwrap();
             client.send_to(b"x", ("127.0.0.1", socket.local().port())).unwrap();
@@ -220,7 +258,11 @@ mod tests {
     #[test]
     fn sending_goes_on_past_a_datagram_that_fails() {
         runtime().block_on(async {
-            let socket = bind("127.0.0.1:0".parse().unwrap(), 1, 65536).unwrap().remove(0).attach().unwrap();
+            let socket = bind("127.0.0.1:0".parse().unwrap(), Kind::Plain, 1, 65536)
+                .unwrap()
+                .remove(0)
+                .attach()
+                .unwrap();
             let client = UdpSocket::bind("127.0.0.1:0").unwrap();
             let to = client.local_addr().unwrap();
             let good = |byte| Transmit { to, from: None, bytes: vec![byte] };
