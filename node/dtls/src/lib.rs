@@ -9,6 +9,8 @@ pub mod alert;
 mod association;
 pub mod certificate;
 pub mod cid;
+#[cfg(feature = "client")]
+pub mod client;
 mod config;
 pub mod cookie;
 pub mod extension;
