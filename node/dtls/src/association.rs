@@ -9,7 +9,7 @@
 //! After each input poll until `None`, then arm one timer for [`Association::poll_timeout`].
 
 use std::{
-    collections::VecDeque,
+    fmt,
     time::{Duration, Instant},
 };
 
@@ -19,13 +19,17 @@ use crate::{
     alert::{Alert, AlertDescription},
     config::Config,
     fate::{Dropped, Fate, Used},
+    handshake::{Established, Handshake, Outcome},
+    message::{Fragments, HelloPrefix, MessageType},
     naming::Naming,
     nonce::{self, NonceSource},
-    output::{CloseReason, Output},
+    outbox::Outbox,
+    output::{CloseReason, HandshakeFailure, Output},
     protection::{Lane, Opened, SealError},
-    record::{ContentType, Record, Records},
+    question::{Answer, Ticket},
+    record::{ContentType, MAX_PLAINTEXT, Record, Records},
     session::Session,
-    stored::{Numbering, Numbers, Stage, StoredSession},
+    stored::{FinishedAnswer, Numbering, Numbers, Stage, StoredSession},
 };
 
 /// What every input may use. All of it belongs to the shard, none to the association.
@@ -57,9 +61,21 @@ impl Context<'_> {
 /// The server's side of one peer: at most one live session, and at most one handshake beside it.
 pub struct Association {
     live: Option<Session>,
-    outputs: VecDeque<Output>,
+    /// What answers a repeated Finished of the live session's client.
+    answer: Option<Box<Answering>>,
+    pending: Option<Box<Handshake>>,
+    outbox: Outbox,
     numbers: Report,
     phase: Phase,
+}
+
+/// The end of a full handshake, until the client shows that it has got it.
+struct Answering {
+    answer: FinishedAnswer,
+    /// When it was sent last.
+    sent: Option<Instant>,
+    /// The handshake's client random: its late copies are no new handshake.
+    client_random: [u8; 32],
 }
 
 /// When the live session's numbers are to be handed up.
@@ -111,22 +127,60 @@ impl Association {
     /// Time after which numbers that moved are handed up, in any case.
     pub const REPORT_EVERY: Duration = Duration::from_secs(60);
 
-    /// Goes on with a stored session, without any exchange with the peer.
+    /// One that knows nothing yet. Give it the datagram that the [`Gate`](crate::gate::Gate) admitted.
     #[must_use]
-    pub fn resume(stored: StoredSession, numbering: Numbering) -> Self {
+    pub fn new() -> Self {
         Self {
-            live: Some(Session::restore(stored.secrets, &stored.numbers, numbering)),
-            outputs: VecDeque::new(),
+            live: None,
+            answer: None,
+            pending: None,
+            outbox: Outbox::default(),
             numbers: Report::Idle,
             phase: Phase::Open,
         }
     }
 
-    /// Takes a datagram of this peer, or one whose Connection ID is this session's. Each record has one fate.
+    /// Goes on with a stored session, without any exchange with the peer; with a provisional one as its handshake's next
+    /// owner.
+    #[must_use]
+    pub fn resume(stored: StoredSession, numbering: Numbering) -> Self {
+        let StoredSession { secrets, numbers } = stored;
+        let session = Session::restore(secrets, &numbers, numbering);
+        let mut association = Self::new();
+        match numbers.stage {
+            Stage::Provisional(expected) => {
+                association.pending = Some(Box::new(Handshake::provisional(session, expected)));
+            }
+            Stage::Settled => association.live = Some(session),
+            Stage::Answer(mut answer) => {
+                if numbering == Numbering::Jump {
+                    // The owner that died may have repeated its answer.
+                    answer.plain_next = answer.plain_next.saturating_add(PLAIN_JUMP);
+                }
+                association.live = Some(session);
+                let answering = Answering { answer, sent: None, client_random: [0; 32] };
+                association.answer = Some(Box::new(answering));
+            }
+        }
+        association
+    }
+
+    /// Takes a datagram that the [`Gate`](crate::gate::Gate) admitted: its first record begins a ClientHello with a good
+    /// cookie. A new hello begins a handshake beside the live session, and ends one that was under way.
+    pub fn handle_admitted(&mut self, cx: &mut Context<'_>, datagram: &[u8]) -> Fate {
+        if let Some(Ok(record)) = Records::parse(datagram, 0).next() {
+            self.admit(cx, &record);
+        }
+        self.handle_datagram(cx, datagram)
+    }
+
+    /// Takes any other datagram of this peer, or one whose Connection ID is this association's. Each record has one fate.
     pub fn handle_datagram(&mut self, cx: &mut Context<'_>, datagram: &[u8]) -> Fate {
         let mut fate = Fate::default();
-        let cid_len = self.live.as_ref().map_or(0, |session| session.secrets.cid_len());
-        for record in Records::parse(datagram, cid_len) {
+        // Both ends of a parallel handshake may have agreed on different lengths; ours is 8 or 0.
+        let live = self.live.as_ref().map_or(0, |session| session.secrets.cid_len());
+        let pending = self.pending.as_ref().map_or(0, |handshake| handshake.cid_len());
+        for record in Records::parse(datagram, live.max(pending)) {
             fate.note(match record {
                 Ok(record) => self.handle_record(cx, &record),
                 Err(_) => Err(Dropped::Malformed),
@@ -142,6 +196,12 @@ impl Association {
         {
             self.ask_for_report();
         }
+        self.with_handshake(cx, Handshake::handle_timeout);
+    }
+
+    /// Takes the answer to the question with this ticket. One that comes too late is ignored.
+    pub fn provide(&mut self, cx: &mut Context<'_>, ticket: Ticket, answer: Answer) {
+        self.with_handshake(cx, |handshake, cx, outbox| handshake.provide(cx, outbox, ticket, answer));
     }
 
     /// Seals one application record into one datagram.
@@ -157,7 +217,7 @@ impl Association {
         let mut datagram = Vec::new();
         match session.seal(cx, ContentType::ApplicationData, plaintext, &mut datagram) {
             Ok(()) => {
-                self.outputs.push_back(Output::Transmit(datagram));
+                self.outbox.push(Output::Transmit(datagram));
                 self.note_numbers(cx.now);
                 Ok(())
             }
@@ -185,16 +245,18 @@ impl Association {
 
     /// The next thing to do; `None` until another input.
     pub fn poll(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        self.outbox.pop()
     }
 
     /// When to call [`Self::handle_timeout`].
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        match self.numbers {
+        let report = match self.numbers {
             Report::At(due) => Some(due),
             Report::Idle | Report::Asked => None,
-        }
+        };
+        let handshake = self.pending.as_ref().and_then(|handshake| handshake.poll_timeout());
+        [report, handshake].into_iter().flatten().min()
     }
 
     /// The live session.
@@ -207,7 +269,7 @@ impl Association {
     /// as well.
     #[must_use]
     pub fn max_plaintext(&self) -> usize {
-        self.live.as_ref().map_or(crate::record::MAX_PLAINTEXT, |session| session.secrets.max_plaintext())
+        self.live.as_ref().map_or(MAX_PLAINTEXT, |session| session.secrets.max_plaintext())
     }
 
     /// The live session as it stands, for storing or handing over.
@@ -224,15 +286,132 @@ impl Association {
         Some(self.current(self.live.as_ref()?))
     }
 
+    /// A hello with a good cookie: of the handshake under way, or the beginning of another.
+    fn admit(&mut self, cx: &Context<'_>, record: &Record<'_>) {
+        let Some(Ok(fragment)) = Fragments::parse(record.fragment).next() else { return };
+        let Ok(hello) = HelloPrefix::parse(fragment.bytes) else { return };
+        let is_known = self.pending.as_ref().is_some_and(|handshake| handshake.is_of(hello.random))
+            || self.answer.as_ref().is_some_and(|answering| answering.client_random == *hello.random);
+        if is_known || self.phase != Phase::Open {
+            return;
+        }
+        let handshake = Handshake::new(cx, *hello.random, &fragment);
+        if self.pending.replace(Box::new(handshake)).is_some() {
+            self.outbox.push(Output::HandshakeFailed(HandshakeFailure::StartedOver));
+        }
+    }
+
     fn handle_record(&mut self, cx: &mut Context<'_>, record: &Record<'_>) -> Result<Used, Dropped> {
-        match (record.epoch, self.live.as_mut()) {
-            (0, _) => Err(Dropped::Unprotected),
-            (1, Some(session)) if self.phase == Phase::Open && session.secrets.is_addressed(record) => {
-                let (opened, newest) = session.open(record)?;
-                self.note_numbers(cx.now);
-                self.handle_opened(cx, opened, record.number, newest)
-            }
+        match record.epoch {
+            _ if self.phase != Phase::Open => Err(Dropped::Unexpected),
+            0 => self.handle_plain(cx, record),
+            1 => self.handle_protected(cx, record),
             _ => Err(Dropped::NoKeys),
+        }
+    }
+
+    /// Epoch 0: anybody may have sent it, so only a handshake under way cares.
+    fn handle_plain(&mut self, cx: &mut Context<'_>, record: &Record<'_>) -> Result<Used, Dropped> {
+        if self.pending.is_none() {
+            return Err(Dropped::Unprotected);
+        }
+        match record.content_type {
+            ContentType::Handshake => {}
+            ContentType::ChangeCipherSpec => return Ok(Used::Unproven),
+            _ => return Err(Dropped::Unprotected),
+        }
+        let mut last = Err(Dropped::Malformed);
+        for fragment in Fragments::parse(record.fragment) {
+            let fragment = fragment.map_err(|_| Dropped::Malformed)?;
+            last = self
+                .with_handshake(cx, |handshake, cx, outbox| {
+                    handshake.handle_fragment(cx, outbox, record.number, &fragment)
+                })
+                .unwrap_or(Err(Dropped::Unprotected));
+        }
+        last
+    }
+
+    /// Epoch 1: tried with the keys under way first, then with the live ones.
+    fn handle_protected(&mut self, cx: &mut Context<'_>, record: &Record<'_>) -> Result<Used, Dropped> {
+        let addressed =
+            |session: Option<&Session>| session.is_some_and(|session| session.secrets.is_addressed(record));
+        let mut fate = Err(Dropped::NoKeys);
+        if addressed(self.pending.as_ref().and_then(|handshake| handshake.session())) {
+            fate = self
+                .with_handshake(cx, |handshake, cx, outbox| handshake.handle_protected(cx, outbox, record))
+                .unwrap_or(fate);
+        }
+        if matches!(fate, Err(Dropped::NoKeys | Dropped::NotAuthentic | Dropped::Replayed))
+            && addressed(self.live.as_ref())
+            && let Some(session) = &mut self.live
+        {
+            match session.open(record) {
+                Ok((opened, newest)) => {
+                    self.note_numbers(cx.now);
+                    return self.handle_opened(cx, opened, record.number, newest);
+                }
+                Err(why) => fate = fate.and(Err(why)).or(Err(why)),
+            }
+        }
+        match (&mut self.pending, fate) {
+            (Some(handshake), Err(why @ (Dropped::NoKeys | Dropped::NotAuthentic))) => {
+                handshake.handle_unreadable(record, why)
+            }
+            (_, fate) => fate,
+        }
+    }
+
+    /// Lets the handshake under way act, and settles what comes of it.
+    fn with_handshake<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        act: impl FnOnce(&mut Handshake, &mut Context<'_>, &mut Outbox) -> T,
+    ) -> Option<T> {
+        let handshake = self.pending.as_mut()?;
+        let result = act(handshake, cx, &mut self.outbox);
+        match handshake.take_outcome() {
+            None => {}
+            Some(Outcome::Failed(failure)) => {
+                self.pending = None;
+                match self.live {
+                    Some(_) => self.outbox.push(Output::HandshakeFailed(failure)),
+                    None => self.end(CloseReason::Handshake(failure)),
+                }
+            }
+            Some(Outcome::Established(established)) => {
+                let client_random = *handshake.client_random();
+                self.pending = None;
+                self.establish(cx, *established, client_random);
+            }
+        }
+        Some(result)
+    }
+
+    fn establish(&mut self, cx: &mut Context<'_>, established: Established, client_random: [u8; 32]) {
+        let Established { session, resumed, answer, held } = established;
+        let id = session.id();
+        self.live = Some(session);
+        self.numbers = Report::Idle;
+        self.answer = answer.map(|answer| Box::new(Answering { answer, sent: None, client_random }));
+        self.send_answer(cx);
+        self.outbox.push(Output::Established { session: id, resumed });
+        for (bytes, number, newest) in held {
+            self.outbox.push(Output::Application { bytes, number, newest });
+        }
+        self.note_numbers(cx.now);
+    }
+
+    /// Sends the last flight of a full handshake, at most once a second.
+    fn send_answer(&mut self, cx: &mut Context<'_>) {
+        let (Some(session), Some(answering)) = (&mut self.live, &mut self.answer) else { return };
+        let too_soon = |sent| cx.now.saturating_duration_since(sent) < REPEAT_AT_MOST;
+        if cx.unix.saturating_sub(answering.answer.since) > FinishedAnswer::KEPT {
+            self.answer = None;
+        } else if !answering.sent.is_some_and(too_soon) {
+            answering.sent = Some(cx.now);
+            // Without a nonce nothing can be sent now; the client repeats its Finished.
+            let _ = answering.answer.send(cx, &mut self.outbox, session);
         }
     }
 
@@ -245,10 +424,16 @@ impl Association {
     ) -> Result<Used, Dropped> {
         match opened.content_type {
             ContentType::ApplicationData => {
-                self.outputs.push_back(Output::Application { bytes: opened.plaintext, number, newest });
+                // It has our Finished.
+                self.answer = None;
+                self.outbox.push(Output::Application { bytes: opened.plaintext, number, newest });
                 Ok(Used::Authentic)
             }
             ContentType::Alert => self.handle_alert(&opened.plaintext),
+            ContentType::Handshake if is_finished(&opened.plaintext) => {
+                self.send_answer(cx);
+                Ok(Used::Authentic)
+            }
             ContentType::Handshake => {
                 // RFC 5746 §4.5: no second handshake inside the first; a client that wants new keys begins in epoch 0.
                 self.send_alert(cx, Alert::warning(AlertDescription::NO_RENEGOTIATION));
@@ -276,7 +461,7 @@ impl Association {
         let mut datagram = Vec::new();
         // Without nonce or number left there is no alert: the peer finds out by silence.
         if session.seal(cx, ContentType::Alert, &alert.to_bytes(), &mut datagram).is_ok() {
-            self.outputs.push_back(Output::Transmit(datagram));
+            self.outbox.push(Output::Transmit(datagram));
         }
     }
 
@@ -292,7 +477,7 @@ impl Association {
 
     fn ask_for_report(&mut self) {
         self.numbers = Report::Asked;
-        self.outputs.push_back(Output::NumbersDue);
+        self.outbox.push(Output::NumbersDue);
     }
 
     fn current(&self, session: &Session) -> Numbers {
@@ -300,13 +485,42 @@ impl Association {
             write_next: session.write_next,
             write_mark: session.write_mark,
             window: session.window,
-            stage: Stage::Settled,
+            stage: match &self.answer {
+                Some(answering) => Stage::Answer(answering.answer.clone()),
+                None => Stage::Settled,
+            },
         }
     }
 
     fn end(&mut self, reason: CloseReason) {
         self.phase = Phase::Closed;
         self.numbers = Report::Idle;
-        self.outputs.push_back(Output::Closed(reason));
+        self.pending = None;
+        self.outbox.push(Output::Closed(reason));
     }
 }
+
+impl Default for Association {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Association {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Association")
+            .field("live", &self.live)
+            .field("is_shaking_hands", &self.pending.is_some())
+            .field("phase", &self.phase)
+            .finish_non_exhaustive()
+    }
+}
+
+fn is_finished(plaintext: &[u8]) -> bool {
+    matches!(Fragments::parse(plaintext).next(), Some(Ok(fragment)) if fragment.kind == MessageType::FINISHED)
+}
+
+/// A repeated Finished is answered at most this often.
+const REPEAT_AT_MOST: Duration = Duration::from_secs(1);
+/// Records of epoch 0 that an owner may have spent on repeating its answer.
+const PLAIN_JUMP: u64 = 256;

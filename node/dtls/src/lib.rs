@@ -2,8 +2,6 @@
 //!
 //! It names no socket and no clock: bytes and `now` go in, effects come out as data. [`Association`] is one peer.
 
-#![expect(dead_code, reason = "the handshake that uses them follows")]
-
 pub mod agreement;
 pub mod alert;
 mod association;
@@ -17,10 +15,12 @@ pub mod extension;
 mod fate;
 pub mod flight;
 pub mod gate;
+mod handshake;
 mod identity;
 pub mod message;
 mod naming;
 pub mod nonce;
+mod outbox;
 mod output;
 pub mod prf;
 pub mod protection;

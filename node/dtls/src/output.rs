@@ -3,8 +3,12 @@
 use std::fmt;
 
 use crate::{
+    alert::{AlertDescription, Tell as _},
+    certificate::CertificateError,
     question::{Question, Ticket, Unacceptable},
     session::SessionId,
+    signature::SignatureError,
+    wire::Malformed,
 };
 
 /// One effect, from [`Association::poll`](crate::Association::poll). Carry them out in order.
@@ -85,15 +89,12 @@ impl CloseReason {
 }
 
 /// Why a handshake ended, sorted by whose fault it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HandshakeFailure {
-    /// A message that can't be parsed: `decode_error`.
-    #[error("malformed {0}")]
-    Malformed(&'static str),
-    /// More bytes or fragments than a handshake may hold: `decode_error`.
-    #[error("{0} is too large")]
-    TooLarge(&'static str),
+    /// A message that can't be parsed.
+    #[error("{0}")]
+    Malformed(#[from] Malformed),
 
     /// A message that doesn't belong here: `unexpected_message`.
     #[error("unexpected message while waiting for {waiting_for}")]
@@ -104,12 +105,21 @@ pub enum HandshakeFailure {
     /// A value that the peer must not send: `illegal_parameter`.
     #[error("illegal {0}")]
     Illegal(&'static str),
+    /// A renegotiation that is none, or the other way round (RFC 5746 §3.6): `handshake_failure`.
+    #[error("renegotiation_info in a first handshake")]
+    Renegotiation,
     /// The client's Finished differs from the transcript (RFC 5246 §7.4.9): `decrypt_error`.
     #[error("the client's Finished is wrong")]
     WrongFinished,
-    /// The signature over the handshake is wrong: `decrypt_error`.
-    #[error("the client's signature is wrong")]
-    WrongSignature,
+    /// The client's proof that it holds its key doesn't count.
+    #[error("{0}")]
+    Signature(#[from] SignatureError),
+    /// The client showed no certificate, or none that can be read.
+    #[error("{0}")]
+    Certificate(#[from] CertificateError),
+    /// The client gave up, under the new keys, with this alert.
+    #[error("the client gave up with alert {0}")]
+    PeerAlert(u8),
     /// A session that had the extended master secret came back without it (RFC 7627 §5.3): `handshake_failure`.
     #[error("the client resumes without the extended master secret that the session had")]
     DroppedExtendedMasterSecret,
@@ -126,9 +136,6 @@ pub enum HandshakeFailure {
     /// [`Ems::Require`](crate::Ems::Require) and none offered: `handshake_failure`.
     #[error("the client has no extended master secret")]
     NoExtendedMasterSecret,
-    /// The client sent no certificate: `handshake_failure`.
-    #[error("the client has no certificate")]
-    NoCertificate,
 
     /// The caller refused the client's credential.
     #[error("{0}")]
@@ -148,4 +155,53 @@ pub enum HandshakeFailure {
     /// Randomness, a nonce or a signature could not be had: `internal_error`.
     #[error("{0} failed here")]
     Internal(&'static str),
+}
+
+impl HandshakeFailure {
+    /// A few words in snake case, as a metric's label.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Malformed(_) => "malformed",
+            Self::Unexpected { .. } => "unexpected_message",
+            Self::Illegal(_) => "illegal_parameter",
+            Self::Renegotiation => "renegotiation",
+            Self::WrongFinished => "wrong_finished",
+            Self::Signature(_) => "signature",
+            Self::Certificate(_) => "certificate",
+            Self::PeerAlert(_) => "peer_alert",
+            Self::DroppedExtendedMasterSecret => "dropped_extended_master_secret",
+            Self::NothingCommon(_) => "nothing_common",
+            Self::NoCertificateType => "no_certificate_type",
+            Self::Version => "version",
+            Self::NoExtendedMasterSecret => "no_extended_master_secret",
+            Self::Refused(_) => "refused",
+            Self::NotStored => "not_stored",
+            Self::TimedOut { unreadable: 0 } => "timed_out",
+            Self::TimedOut { .. } => "wrong_key",
+            Self::StartedOver => "started_over",
+            Self::Internal(_) => "internal",
+        }
+    }
+
+    /// The fatal alert that the client gets; `None`: silence.
+    pub(crate) fn told(&self) -> Option<AlertDescription> {
+        Some(match self {
+            Self::Malformed(malformed) => malformed.alert(),
+            Self::Unexpected { .. } => AlertDescription::UNEXPECTED_MESSAGE,
+            Self::Illegal(_) => AlertDescription::ILLEGAL_PARAMETER,
+            Self::WrongFinished => AlertDescription::DECRYPT_ERROR,
+            Self::Signature(error) => error.alert(),
+            Self::Certificate(error) => error.alert(),
+            Self::DroppedExtendedMasterSecret
+            | Self::NoExtendedMasterSecret
+            | Self::Renegotiation
+            | Self::NothingCommon(_) => AlertDescription::HANDSHAKE_FAILURE,
+            Self::NoCertificateType => AlertDescription::UNSUPPORTED_CERTIFICATE,
+            Self::Version => AlertDescription::PROTOCOL_VERSION,
+            Self::Refused(why) => why.alert(),
+            Self::Internal(_) => AlertDescription::INTERNAL_ERROR,
+            Self::PeerAlert(_) | Self::NotStored | Self::TimedOut { .. } | Self::StartedOver => return None,
+        })
+    }
 }

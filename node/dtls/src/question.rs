@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::{
+    alert::{AlertDescription, Tell},
     secret::Secret,
     session::{SessionId, SessionName},
     stored::StoredSession,
@@ -125,3 +126,17 @@ pub enum Unacceptable {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the session was not stored")]
 pub struct NotStored;
+
+impl Tell for Unacceptable {
+    fn alert(&self) -> AlertDescription {
+        match self {
+            Self::UnknownAuthority => AlertDescription::UNKNOWN_CA,
+            Self::Bad => AlertDescription::BAD_CERTIFICATE,
+            Self::Unsupported => AlertDescription::UNSUPPORTED_CERTIFICATE,
+            Self::Revoked => AlertDescription::CERTIFICATE_REVOKED,
+            Self::Expired => AlertDescription::CERTIFICATE_EXPIRED,
+            Self::Unknown => AlertDescription::CERTIFICATE_UNKNOWN,
+            Self::Denied => AlertDescription::ACCESS_DENIED,
+        }
+    }
+}

@@ -75,6 +75,11 @@ impl Secrets {
         self.names_records.then_some(self.name)
     }
 
+    /// Bytes on the wire of a record of ours with so much plaintext, at most.
+    pub(crate) fn sealed_len(&self, plaintext: usize) -> usize {
+        self.write.sealed_len(plaintext, self.peer_cid.len())
+    }
+
     /// How many bytes of Connection ID the client's records carry.
     pub(crate) fn cid_len(&self) -> usize {
         if self.names_records { CID_LEN } else { 0 }

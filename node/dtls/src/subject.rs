@@ -5,7 +5,7 @@ use std::fmt;
 /// Whom a credential named: at most [`Subject::MAX`] bytes that this crate stores with the session and never reads.
 ///
 /// A node puts the device id, the mode and the credential's version there.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Subject(Box<[u8]>);
 
 /// A subject of more than [`Subject::MAX`] bytes.

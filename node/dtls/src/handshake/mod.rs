@@ -1,0 +1,507 @@
+//! One handshake of the server, in protocol order (RFC 6347 §4.2.4). The cookie exchange came before.
+//!
+//! ```text
+//!  full                                              abbreviated
+//!  1 ClientHello ─▶ (session id: ask for it)         1 ClientHello ─▶ ask for its session, found
+//!  2 ◀─ ServerHello [Certificate, ServerKeyExchange, 2 ask to store the new keys, provisionally
+//!       CertificateRequest] ServerHelloDone          3 ◀─ ServerHello, ChangeCipherSpec, Finished
+//!  3 [Certificate ─▶]                                4 Finished, or a record of application data ─▶
+//!  4 ClientKeyExchange ─▶ (PSK: ask for the key)     5 ask to promote the keys
+//!  5 [CertificateVerify ─▶ ask about the client]     6 established
+//!  6 Finished ─▶ ask to store the session
+//!  7 established; ◀─ ChangeCipherSpec, Finished
+//! ```
+//! A state that waits for the caller takes no message: what the client sends meanwhile waits in [`Incoming`], or is sent again.
+//! The epoch of a record says which keys protect it, so a ChangeCipherSpec tells nothing and may be lost.
+
+mod abbreviated;
+mod full;
+mod incoming;
+mod terms;
+
+use std::{sync::Arc, time::Instant};
+
+use self::{
+    abbreviated::{AwaitClient, AwaitPromotion, AwaitProvisional},
+    full::{
+        AwaitCertificate, AwaitCertificateVerify, AwaitFinished, AwaitKeyExchange, AwaitPeer, AwaitPsk,
+        AwaitStored,
+    },
+    incoming::Incoming,
+};
+use crate::{
+    alert::Alert,
+    association::Context,
+    fate::{Dropped, Used},
+    flight::{Backoff, Flight, Item, Sizes},
+    identity::ServerIdentity,
+    message::{ClientHello, Finished, Fragment, Message, MessageType},
+    outbox::Outbox,
+    output::HandshakeFailure,
+    prf::Side,
+    question::{Answer, Question, Ticket},
+    record::{self, ContentType, Header, MAX_PLAINTEXT, Record},
+    session::{Session, SessionId},
+    stored::FinishedAnswer,
+    transcript::Transcript,
+};
+
+/// A handshake under way, from the ClientHello with a good cookie.
+pub(crate) struct Handshake {
+    core: Core,
+    state: State,
+    outcome: Option<Outcome>,
+}
+
+/// What all states share.
+struct Core {
+    /// When it is given up; unset until the first input after a resume.
+    deadline: Option<Instant>,
+    identity: Option<Arc<ServerIdentity>>,
+    /// Tells a repeated hello from a new one.
+    client_random: [u8; 32],
+    incoming: Incoming,
+    transcript: Transcript,
+    flight: Option<Flight>,
+    /// The client's last message that our flight answers: when it comes again, ours may have been lost.
+    answered: u16,
+    /// Number of our next record in epoch 0.
+    plain_next: u64,
+    /// Sequence number of our next message.
+    message_seq: u16,
+    max_plaintext: usize,
+    ticket: Option<Ticket>,
+    unreadable: u32,
+}
+
+/// In protocol order: full handshake, then abbreviated. What has `ticket` set waits for an answer.
+enum State {
+    AwaitHello,
+    AwaitSession(Message),
+    AwaitCertificate(AwaitCertificate),
+    AwaitKeyExchange(AwaitKeyExchange),
+    AwaitPsk(AwaitPsk),
+    AwaitCertificateVerify(AwaitCertificateVerify),
+    AwaitPeer(AwaitPeer),
+    AwaitFinished(AwaitFinished),
+    AwaitStored(AwaitStored),
+
+    AwaitProvisional(AwaitProvisional),
+    AwaitClient(AwaitClient),
+    AwaitPromotion(AwaitPromotion),
+
+    Ended,
+}
+
+/// How it ended.
+pub(crate) enum Outcome {
+    Established(Box<Established>),
+    Failed(HandshakeFailure),
+}
+
+/// A session whose client has proved that it holds the keys, and which is stored.
+pub(crate) struct Established {
+    pub(crate) session: Session,
+    pub(crate) resumed: bool,
+    /// Our last flight of a full handshake, not sent yet.
+    pub(crate) answer: Option<FinishedAnswer>,
+    /// Application data that came before its time: plaintext, record number, newest.
+    pub(crate) held: Vec<(Vec<u8>, u64, bool)>,
+}
+
+type Step = Result<State, HandshakeFailure>;
+
+impl Handshake {
+    /// Begins with the record whose first fragment holds a good cookie; feed it to [`Self::handle_fragment`] next.
+    pub(crate) fn new(cx: &Context<'_>, client_random: [u8; 32], hello: &Fragment<'_>) -> Self {
+        let core = Core {
+            identity: cx.config.identity.clone(),
+            incoming: Incoming::new(hello.seq),
+            message_seq: hello.seq,
+            ..Core::new(client_random)
+        };
+        Self { core, state: State::AwaitHello, outcome: None }
+    }
+
+    /// Goes on where another owner sent the server's flight of an abbreviated handshake.
+    pub(crate) fn provisional(session: Session, expected: [u8; 12]) -> Self {
+        let state = State::AwaitClient(AwaitClient { session, expected });
+        Self { core: Core::new([0; 32]), state, outcome: None }
+    }
+
+    pub(crate) fn is_of(&self, client_random: &[u8; 32]) -> bool {
+        self.core.client_random == *client_random
+    }
+
+    pub(crate) fn client_random(&self) -> &[u8; 32] {
+        &self.core.client_random
+    }
+
+    /// How it ended; once.
+    pub(crate) fn take_outcome(&mut self) -> Option<Outcome> {
+        self.outcome.take()
+    }
+
+    /// The keys under way, once there are any.
+    pub(crate) fn session(&self) -> Option<&Session> {
+        match &self.state {
+            State::AwaitFinished(state) => Some(&state.session),
+            State::AwaitStored(state) => Some(&state.session),
+            State::AwaitProvisional(state) => Some(&state.session),
+            State::AwaitClient(state) => Some(&state.session),
+            State::AwaitPromotion(state) => Some(&state.session),
+            _ => None,
+        }
+    }
+
+    /// The client's Connection ID length while there are no keys yet that would tell it.
+    pub(crate) fn cid_len(&self) -> usize {
+        match &self.state {
+            State::AwaitCertificate(state) => state.terms.cid_len(),
+            State::AwaitKeyExchange(state) => state.terms.cid_len(),
+            State::AwaitPsk(state) => state.terms.cid_len(),
+            State::AwaitCertificateVerify(state) => state.pending.terms.cid_len(),
+            State::AwaitPeer(state) => state.pending.terms.cid_len(),
+            _ => self.session().map_or(0, |session| session.secrets.cid_len()),
+        }
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let flight = self.core.flight.as_ref().and_then(Flight::poll_timeout);
+        [flight, self.core.deadline].into_iter().flatten().min()
+    }
+
+    /// One fragment of an epoch-0 record.
+    pub(crate) fn handle_fragment(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut Outbox,
+        number: u64,
+        fragment: &Fragment<'_>,
+    ) -> Result<Used, Dropped> {
+        self.start_clock(cx);
+        if let State::AwaitHello = self.state {
+            // RFC 6347 §4.2.1: our hello has the record number of the client's, as nothing of ours came before.
+            self.core.plain_next = self.core.plain_next.max(number);
+        }
+        if fragment.seq <= self.core.answered && self.core.flight.is_some() {
+            self.handle_repeated(cx, out);
+            return Ok(Used::Unproven);
+        }
+        if self.session().is_some() || fragment.kind == MessageType::FINISHED {
+            // Only a protected Finished can follow, and one in the clear proves nothing.
+            return Err(Dropped::Unprotected);
+        }
+        let taken = self.core.incoming.accept(fragment)?;
+        self.take_messages(cx, out);
+        Ok(taken)
+    }
+
+    /// A protected record that no keys open. Before there are keys of this handshake it is kept, at most two of them.
+    pub(crate) fn handle_unreadable(&mut self, record: &Record<'_>, why: Dropped) -> Result<Used, Dropped> {
+        if self.session().is_none() {
+            return self.core.incoming.keep_early(record);
+        }
+        if why == Dropped::NotAuthentic {
+            self.note_unreadable();
+        }
+        Err(why)
+    }
+
+    /// A protected record. `NotAuthentic` and `Replayed` mean that it may be for another session.
+    pub(crate) fn handle_protected(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut Outbox,
+        record: &Record<'_>,
+    ) -> Result<Used, Dropped> {
+        self.start_clock(cx);
+        match &mut self.state {
+            State::AwaitFinished(state) => {
+                let (opened, _) = state.session.open(record)?;
+                if opened.content_type != ContentType::Handshake {
+                    return Err(Dropped::Unexpected);
+                }
+                for fragment in crate::message::Fragments::parse(&opened.plaintext) {
+                    let fragment = fragment.map_err(|_| Dropped::Malformed)?;
+                    let _ = self.core.incoming.accept(&fragment)?;
+                }
+                self.take_messages(cx, out);
+                Ok(Used::Authentic)
+            }
+            State::AwaitStored(state) => {
+                // The client repeats its Finished, or goes on before ours: it will again.
+                state.session.open(record)?;
+                Err(Dropped::Full)
+            }
+            State::AwaitClient(state) => {
+                let (opened, newest) = state.session.open(record)?;
+                self.advance(cx, out, |core, state, _, out| match state {
+                    State::AwaitClient(state) => {
+                        state.handle_opened(core, out, opened, record.number, newest)
+                    }
+                    other => Ok(other),
+                });
+                Ok(Used::Authentic)
+            }
+            State::AwaitPromotion(state) => state.handle_record(record),
+            _ => Err(Dropped::NoKeys),
+        }
+    }
+
+    fn note_unreadable(&mut self) {
+        self.core.unreadable = self.core.unreadable.saturating_add(1);
+    }
+
+    pub(crate) fn provide(&mut self, cx: &mut Context<'_>, out: &mut Outbox, ticket: Ticket, answer: Answer) {
+        if self.core.ticket != Some(ticket) {
+            return;
+        }
+        self.core.ticket = None;
+        self.advance(cx, out, |core, state, cx, out| match (state, answer) {
+            (State::AwaitSession(hello), Answer::Session(Some(stored))) => {
+                core.resume(cx, out, &hello, &stored.secrets)
+            }
+            (State::AwaitSession(hello), Answer::Session(None)) => core.begin_full(cx, out, &hello),
+            (State::AwaitPsk(state), Answer::Psk(psk)) => state.handle_psk(core, cx, psk),
+            (State::AwaitPeer(state), Answer::Peer(Ok(subject))) => {
+                Ok(state.handle_subject(core, cx, subject))
+            }
+            (State::AwaitPeer(_), Answer::Peer(Err(why))) => Err(HandshakeFailure::Refused(why)),
+            (State::AwaitProvisional(state), Answer::Stored(Ok(()))) => state.handle_stored(core, cx, out),
+            (state @ (State::AwaitStored(_) | State::AwaitPromotion(_)), Answer::Stored(Ok(()))) => Ok(state),
+            (_, Answer::Stored(Err(_))) => Err(HandshakeFailure::NotStored),
+            _ => Err(HandshakeFailure::Internal("matching an answer to its question")),
+        });
+        // The two states that only wait for the store have come to their end.
+        self.state = match std::mem::replace(&mut self.state, State::Ended) {
+            State::AwaitStored(state) if self.core.ticket.is_none() => self.establish(state.into()),
+            State::AwaitPromotion(state) if self.core.ticket.is_none() => self.establish(state.into()),
+            other => other,
+        };
+        self.take_early(cx, out);
+        self.take_messages(cx, out);
+    }
+
+    pub(crate) fn handle_timeout(&mut self, cx: &mut Context<'_>, out: &mut Outbox) {
+        self.start_clock(cx);
+        if self.core.deadline.is_some_and(|deadline| deadline <= cx.now) {
+            let unreadable = self.core.unreadable;
+            self.fail(out, HandshakeFailure::TimedOut { unreadable });
+        } else if self.core.flight.as_mut().is_some_and(|flight| flight.handle_timeout(cx.now)) {
+            self.repeat(cx, out);
+        }
+    }
+
+    fn handle_repeated(&mut self, cx: &mut Context<'_>, out: &mut Outbox) {
+        if self.core.flight.as_ref().is_some_and(|flight| flight.handle_repeated(cx.now)) {
+            self.repeat(cx, out);
+        }
+    }
+
+    fn repeat(&mut self, cx: &mut Context<'_>, out: &mut Outbox) {
+        self.advance(cx, out, |core, mut state, cx, out| {
+            let session = match &mut state {
+                State::AwaitClient(state) => Some(&mut state.session),
+                _ => None,
+            };
+            core.send_flight(cx, out, session)?;
+            Ok(state)
+        });
+    }
+
+    /// Hands complete messages to the state until one waits for the caller.
+    fn take_messages(&mut self, cx: &mut Context<'_>, out: &mut Outbox) {
+        while self.core.ticket.is_none()
+            && !matches!(self.state, State::Ended)
+            && let Some(message) = self.core.incoming.pop()
+        {
+            self.advance(cx, out, |core, state, cx, out| {
+                match state {
+                    State::AwaitHello => core.handle_hello(cx, out, message),
+                    State::AwaitCertificate(state) => state.handle_message(core, &message),
+                    State::AwaitKeyExchange(state) => state.handle_message(core, out, &message),
+                    State::AwaitCertificateVerify(state) => state.handle_message(core, out, &message),
+                    State::AwaitFinished(state) => state.handle_message(core, cx, out, &message),
+                    // The rest waits for an answer or for a protected record.
+                    other => Ok(other),
+                }
+            });
+            self.take_early(cx, out);
+        }
+    }
+
+    /// Opens what came before its keys, as soon as there are keys.
+    fn take_early(&mut self, cx: &mut Context<'_>, out: &mut Outbox) {
+        if self.session().is_none() {
+            return;
+        }
+        for early in self.core.incoming.take_early() {
+            if self.handle_protected(cx, out, &early.view()) == Err(Dropped::NotAuthentic) {
+                self.note_unreadable();
+            }
+        }
+    }
+
+    fn advance(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut Outbox,
+        step: impl FnOnce(&mut Core, State, &mut Context<'_>, &mut Outbox) -> Step,
+    ) {
+        let state = std::mem::replace(&mut self.state, State::Ended);
+        match step(&mut self.core, state, cx, out) {
+            Ok(state) => self.state = state,
+            Err(failure) => self.fail(out, failure),
+        }
+    }
+
+    fn fail(&mut self, out: &mut Outbox, failure: HandshakeFailure) {
+        self.state = State::Ended;
+        if let Some(description) = failure.told() {
+            let mut datagram = Vec::new();
+            let alert = Alert::fatal(description).to_bytes();
+            Header::plain(ContentType::Alert, self.core.plain_next).encode_plain(&alert, &mut datagram);
+            out.transmit(datagram);
+        }
+        self.outcome = Some(Outcome::Failed(failure));
+    }
+
+    fn establish(&mut self, established: Established) -> State {
+        self.outcome = Some(Outcome::Established(Box::new(established)));
+        State::Ended
+    }
+
+    fn start_clock(&mut self, cx: &Context<'_>) {
+        self.core.deadline.get_or_insert_with(|| cx.now + cx.config.handshake_timeout);
+    }
+}
+
+impl Core {
+    fn new(client_random: [u8; 32]) -> Self {
+        Self {
+            deadline: None,
+            identity: None,
+            client_random,
+            incoming: Incoming::new(0),
+            transcript: Transcript::new(),
+            flight: None,
+            answered: 0,
+            plain_next: 0,
+            message_seq: 0,
+            max_plaintext: MAX_PLAINTEXT,
+            ticket: None,
+            unreadable: 0,
+        }
+    }
+
+    fn handle_hello(&mut self, cx: &mut Context<'_>, out: &mut Outbox, hello: Message) -> Step {
+        if hello.kind != MessageType::CLIENT_HELLO {
+            return Err(HandshakeFailure::Unexpected { waiting_for: "ClientHello" });
+        }
+        let view = ClientHello::parse(&hello.body)?;
+        if !view.prefix.version.reaches_1_2() {
+            return Err(HandshakeFailure::Version);
+        }
+        self.answered = hello.seq;
+        // All our session ids have the same length: others are from elsewhere.
+        match <[u8; 32]>::try_from(view.prefix.session_id) {
+            Ok(id) => {
+                self.ask(out, Question::Session(SessionId(id)));
+                Ok(State::AwaitSession(hello))
+            }
+            Err(_) => self.begin_full(cx, out, &hello),
+        }
+    }
+
+    fn ask(&mut self, out: &mut Outbox, question: Question) {
+        self.ticket = Some(out.ask(question));
+    }
+
+    fn random<const N: usize>(cx: &Context<'_>) -> Result<[u8; N], HandshakeFailure> {
+        let mut bytes = [0; N];
+        cx.random.fill(&mut bytes).map_err(|_| HandshakeFailure::Internal("randomness"))?;
+        Ok(bytes)
+    }
+
+    /// Our next message, added to the transcript.
+    fn message(&mut self, kind: MessageType, encode: impl FnOnce(&mut Vec<u8>)) -> Message {
+        let message = Message::new(kind, self.message_seq, encode);
+        self.message_seq = self.message_seq.wrapping_add(1);
+        self.transcript.add(&message);
+        message
+    }
+
+    fn begin_flight(&mut self, cx: &Context<'_>, items: Vec<Item>) {
+        let backoff = Backoff { first: cx.config.first_retransmission, ..Backoff::default() };
+        self.flight = Some(Flight::awaiting_answer(items, backoff));
+    }
+
+    /// Sends the flight, for the first time or again; `session` seals what is in epoch 1.
+    fn send_flight(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut Outbox,
+        session: Option<&mut Session>,
+    ) -> Result<(), HandshakeFailure> {
+        let Some(flight) = &mut self.flight else { return Ok(()) };
+        transmit(flight, &mut self.plain_next, self.max_plaintext, cx, out, session)?;
+        flight.mark_sent(cx.now);
+        Ok(())
+    }
+
+    /// What a side's Finished must hold now.
+    fn verify_data(&self, session: &Session, side: Side) -> [u8; 12] {
+        session.secrets.master.verify_data(side, &self.transcript.hash())
+    }
+}
+
+/// Sends a flight's datagrams; each record takes a number that was never used before.
+fn transmit(
+    flight: &Flight,
+    plain_next: &mut u64,
+    max_plaintext: usize,
+    cx: &mut Context<'_>,
+    out: &mut Outbox,
+    mut session: Option<&mut Session>,
+) -> Result<(), HandshakeFailure> {
+    let sealed = session.as_ref().map_or(0, |session| session.secrets.sealed_len(0));
+    let sizes =
+        Sizes { datagram: cx.config.mtu, plaintext: max_plaintext, overhead: [record::HEADER, sealed] };
+    let datagrams = flight.datagrams(sizes, |piece, datagram| match (piece.epoch, session.as_mut()) {
+        (0, _) => {
+            Header::plain(piece.content_type, *plain_next).encode_plain(piece.plaintext, datagram);
+            *plain_next += 1;
+            Ok(())
+        }
+        (_, Some(session)) => session
+            .seal(cx, piece.content_type, piece.plaintext, datagram)
+            .map_err(|_| HandshakeFailure::Internal("sealing")),
+        (_, None) => Err(HandshakeFailure::Internal("sealing without keys")),
+    })?;
+    datagrams.into_iter().for_each(|datagram| out.transmit(datagram));
+    Ok(())
+}
+
+impl FinishedAnswer {
+    /// Sends ChangeCipherSpec and Finished, for the first time or because the client repeated its own.
+    pub(crate) fn send(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut Outbox,
+        session: &mut Session,
+    ) -> Result<(), HandshakeFailure> {
+        let finished = Finished(&self.verify_data);
+        let finished = Message::new(MessageType::FINISHED, self.message_seq, |body| finished.encode(body));
+        let flight = Flight::last(vec![Item::ChangeCipherSpec, Item::Handshake(1, finished)]);
+        let max_plaintext = session.secrets.max_plaintext();
+        transmit(&flight, &mut self.plain_next, max_plaintext, cx, out, Some(session))
+    }
+}
+
+/// Compares secrets in a time that doesn't tell where they differ.
+fn equal(one: &[u8; 12], other: &[u8; 12]) -> bool {
+    let difference =
+        one.iter().zip(other).fold(0, |sum, (one, other)| std::hint::black_box(sum | (one ^ other)));
+    difference == 0
+}
