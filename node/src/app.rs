@@ -18,11 +18,12 @@ use tokio::{net::TcpListener, sync::broadcast};
 
 use crate::{
     admin, clock,
-    config::{Config, DataDir, DataDirError, Fsync, Secret, StoreKind},
+    config::{Config, DataDir, DataDirError, Fsync, Mode, Secret, StoreKind},
     endpoint::{Directory, Inboxes, Process, Service, ShardMessage, SharedSets},
     entropy, health,
     identity::Owner,
     ingress::{self, shard::Listener, socket::Kind},
+    keys::{self, Keys},
     metrics,
     models::Models,
     profile::{ProfileRegistry, ProfileSource},
@@ -44,6 +45,9 @@ pub enum AppError {
     /// The data directory.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
+    /// The server's keys do not give a mode that `security.modes` lists.
+    #[error(transparent)]
+    Keys(#[from] keys::Unavailable),
     /// The embedded store.
     #[error("the store can't be opened: {0}")]
     Store(String),
@@ -95,9 +99,11 @@ async fn serve(config: Arc<Config>) -> Result<(), AppError> {
     let starting = readiness.hold("start");
     let shards = config.server.shard_count();
     // What may be refused is asked for first, so that a node that can't start changes nothing.
+    let keys = Arc::new(Keys::open(config.clone())?);
     let receive_buffer = usize::try_from(config.server.receive_buffer).unwrap_or(usize::MAX);
-    let listeners: Vec<_> =
-        config.server.listen.iter().map(|&address| Listener { address, kind: Kind::Plain }).collect();
+    let security = keys.now();
+    let plain = config.server.listen.iter().filter(|_| security.offer.has(Mode::NoSec));
+    let listeners: Vec<_> = plain.map(|&address| Listener { address, kind: Kind::Plain }).collect();
     let sockets = ingress::shard::bind_all(&listeners, shards, receive_buffer)
         .map_err(|(address, source)| AppError::Bind { setting: "server.listen", address, source })?;
     let metrics_listener = listen("metrics.listen", config.metrics.listen).await?;
@@ -127,7 +133,7 @@ async fn serve(config: Arc<Config>) -> Result<(), AppError> {
         store,
         config: config.clone(),
     });
-    warn_of(&config, &sockets);
+    warn_of(&config, &sockets, &security);
     let service = Service::new(process.clone());
     let parts = admin::Parts {
         store: process.store.clone(),
@@ -151,6 +157,7 @@ async fn serve(config: Arc<Config>) -> Result<(), AppError> {
         })
         .collect();
     let sweeper = tokio::spawn(sweep(process.clone()));
+    let watcher = tokio::spawn(keys.watch(|_| {}));
     let (stop_serving, stopped) = tokio::sync::watch::channel(false);
     let (stop_admin, admin_stopped) = tokio::sync::watch::channel(false);
     let mut admin = tokio::spawn(admin.run(until(admin_stopped)));
@@ -179,6 +186,7 @@ async fn serve(config: Arc<Config>) -> Result<(), AppError> {
         tracing::warn!("not all devices were given up within node.drain_grace");
     }
     sweeper.abort();
+    watcher.abort();
     if !process.outlet.sink().flush(config.node.drain_grace) {
         tracing::warn!("telemetry is left that the sink did not write");
     }
@@ -285,18 +293,15 @@ fn coap_config(config: &Config) -> godwit_coap::Config {
     }
 }
 
-fn warn_of(config: &Config, sockets: &[Vec<ingress::socket::BoundSocket>]) {
+fn warn_of(config: &Config, sockets: &[Vec<ingress::socket::BoundSocket>], security: &keys::Security) {
     for socket in sockets.iter().take(1).flatten() {
-        let address = socket.local();
-        tracing::info!(uri = %format_args!("coap://{address}"), modes = "NoSec", "listening");
-        if !address.ip().is_loopback() {
-            tracing::warn!(%address, "NoSec on an address that is not loopback: anyone who reaches it can pose as any device");
-        }
+        keys::listening(socket.local(), socket.kind == Kind::Dtls, security);
         let (granted, wanted) = (socket.receive_buffer as u64, config.server.receive_buffer);
         if granted < wanted {
             tracing::warn!(granted, wanted, "the kernel cut server.receive_buffer; raise net.core.rmem_max");
         }
     }
+    keys::own_key(security);
     if let Some(profile) = &config.registration.auto_create {
         tracing::warn!(profile, "registration.auto_create is on: every endpoint name may register");
     }

@@ -13,6 +13,7 @@ pub mod failpoint;
 pub mod health;
 pub mod identity;
 pub mod ingress;
+pub mod keys;
 pub mod log;
 pub mod metrics;
 pub mod models;

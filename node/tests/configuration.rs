@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use godwit::config::{self, Inputs, LogFormat, Source, load, print};
+use godwit_dtls::suite::CipherSuite;
 
 /// A file that goes with the test.
 struct Scratch(PathBuf);
@@ -104,7 +105,10 @@ fn untyped_sources_need_no_quotes() {
     let config = loaded.unwrap().config;
     assert_eq!(config.node.id.as_deref(), Some("1234"));
     assert_eq!(config.security.modes, config::Modes::Listed(vec![config::Mode::Psk]));
-    assert_eq!(config.dtls.suites, [config::Suite::PskCcm8, config::Suite::PskCbc]);
+    assert_eq!(
+        config.dtls.suites,
+        [CipherSuite::PskAes128Ccm8, CipherSuite::PskAes128Cbc].map(config::Suite)
+    );
     assert_eq!(config.server.listen.len(), 2);
     assert_eq!(config.limits.uplink_body, 1 << 20);
     assert_eq!(config.limits.passivate_after, Duration::from_secs(5400));

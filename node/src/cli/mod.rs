@@ -1,7 +1,8 @@
-//! The command line: `godwit serve | ctl … | config … | completions …`.
+//! The command line: `godwit serve | ctl … | config … | keys … | completions …`.
 
 mod config;
 mod exit;
+mod keys;
 mod serve;
 
 use std::io::{self, Write};
@@ -12,6 +13,7 @@ use clap_complete::Shell;
 
 pub use config::ConfigCommand;
 pub use exit::Exit;
+pub use keys::{KeyKind, KeysCommand};
 pub use serve::serve;
 
 use crate::config::{Faults, Inputs, Loaded, load};
@@ -42,6 +44,12 @@ pub enum Command {
         /// What to do with it.
         #[command(subcommand)]
         command: ConfigCommand,
+    },
+    /// Make keys, or show what devices must know of the server's
+    Keys {
+        /// What to do.
+        #[command(subcommand)]
+        command: KeysCommand,
     },
     /// Print a completion script for a shell
     Completions {

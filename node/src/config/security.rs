@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use godwit_dtls::suite::{Authentication, CipherSuite};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{SeqAccess, Visitor, value::SeqAccessDeserializer};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -229,7 +230,7 @@ pub struct Dtls {
 impl Default for Dtls {
     fn default() -> Self {
         Self {
-            suites: Suite::ALL.to_vec(),
+            suites: CipherSuite::ALL.map(Suite).to_vec(),
             cid_length: 8,
             ems: Ems::Prefer,
             first_retransmission: Duration::from_secs(2),
@@ -239,35 +240,44 @@ impl Default for Dtls {
     }
 }
 
-/// A cipher suite of TLS 1.2.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[schemars(inline)]
-pub enum Suite {
-    /// 0xC0AE
-    #[serde(rename = "TLS_ECDHE_ECDSA_WITH_AES_128_CCM_8")]
-    EcdheCcm8,
-    /// 0xC02B
-    #[serde(rename = "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256")]
-    EcdheGcm,
-    /// 0xC023
-    #[serde(rename = "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA256")]
-    EcdheCbc,
-    /// 0xC0A8
-    #[serde(rename = "TLS_PSK_WITH_AES_128_CCM_8")]
-    PskCcm8,
-    /// 0x00AE
-    #[serde(rename = "TLS_PSK_WITH_AES_128_CBC_SHA256")]
-    PskCbc,
-}
+/// A cipher suite, written as IANA names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Suite(pub CipherSuite);
 
 impl Suite {
-    /// Every suite.
-    pub const ALL: [Self; 5] = [Self::EcdheCcm8, Self::EcdheGcm, Self::EcdheCbc, Self::PskCcm8, Self::PskCbc];
-
     /// Whether it serves pre-shared keys; the others serve raw public keys and certificates.
     #[must_use]
     pub fn is_psk(self) -> bool {
-        matches!(self, Self::PskCcm8 | Self::PskCbc)
+        self.0.authentication() == Authentication::Psk
+    }
+}
+
+impl Serialize for Suite {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(self.0.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for Suite {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(from)?;
+        let known = CipherSuite::ALL.into_iter().find(|suite| suite.name() == name);
+        known.map(Self).ok_or_else(|| {
+            let names = CipherSuite::ALL.map(CipherSuite::name).join(", ");
+            serde::de::Error::custom(format_args!("unknown suite `{name}`, there are {names}"))
+        })
+    }
+}
+
+impl JsonSchema for Suite {
+    fn schema_name() -> Cow<'static, str> {
+        "Suite".into()
+    }
+    fn inline_schema() -> bool {
+        true
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "enum": CipherSuite::ALL.map(CipherSuite::name) })
     }
 }
 

@@ -163,6 +163,10 @@ pub struct Limits {
     /// HelloVerifyRequests that the node sends per second. Beyond it a ClientHello without a cookie is dropped.
     #[schemars(range(min = 1))]
     pub cookies: u32,
+    /// Devices being looked up in the store at once because a datagram came for them that no shard has in memory. Beyond it such
+    /// datagrams are dropped.
+    #[schemars(range(min = 1))]
+    pub activations: u32,
 }
 
 impl Default for Limits {
@@ -179,6 +183,7 @@ impl Default for Limits {
             handshakes: 1000,
             handshakes_per_prefix: 32,
             cookies: 10_000,
+            activations: 4096,
         }
     }
 }
