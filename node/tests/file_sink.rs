@@ -16,7 +16,7 @@ use godwit::{
     identity::{DeviceId, RegistrationId},
     telemetry::{
         Event, Identity, Orders, Origin, Record, Site, event,
-        sink::{Completion, Completions, FileSink, Publish, Sink, SinkError, Ticket},
+        sink::{Completion, Completions, FileSink, Publication, Publish, Sink, SinkError, Ticket},
     },
 };
 
@@ -226,6 +226,34 @@ fn full_files_are_left_behind_in_order_and_the_oldest_deleted() {
         drop(sink);
         fs::remove_dir_all(dir).unwrap();
     }
+}
+
+#[test]
+fn what_a_turn_publishes_is_parted_by_full_files_only() {
+    let dir = folder("turn");
+    let turn = |numbers: std::ops::Range<u32>| {
+        numbers
+            .map(|number| Publication {
+                records: vec![record(number), record(1000 + number)],
+                ticket: Ticket { effect: number, ..TICKET },
+            })
+            .collect::<Vec<_>>()
+    };
+    let (sink, _) = open(&dir, &config::FileSink { rotate_size: 5000, ..settings(config::Fsync::None) });
+    let mut ended = Vec::new();
+    for turn in [turn(0..1), turn(1..40), Vec::new(), turn(40..50)] {
+        sink.publish_turn(&turn, &mut |publication, publish| {
+            assert_eq!(publish, Publish::Durable);
+            ended.push(publication.ticket.effect);
+        });
+    }
+    assert_eq!(ended, (0..50).collect::<Vec<_>>());
+    let expected: Vec<u32> = (0..50).flat_map(|number| [number, 1000 + number]).collect();
+    assert_eq!(numbers(&dir), (expected, 0));
+    let sizes: Vec<_> =
+        fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).collect();
+    assert!(sizes.len() > 5 && sizes.iter().all(|size| *size <= 5000), "{sizes:?}");
+    fs::remove_dir_all(dir).unwrap();
 }
 
 #[test]

@@ -8,7 +8,7 @@ use godwit_proto::v1::Operation;
 use tokio::sync::oneshot;
 
 use super::{
-    Endpoints,
+    Endpoints, NOBODY,
     activation::leave_unanswered,
     core::{Address, Core},
     directory::Reservation,
@@ -22,7 +22,7 @@ use crate::{
     metrics::labels,
     shard::{ActorKey, Target, timers::TimerKey},
     store::{Change, Fence, Pointer, StateStore, StoreError},
-    telemetry::{Publish, Record, Ticket},
+    telemetry::{Publication, Record, Ticket},
 };
 
 /// What an endpoint's mailbox takes.
@@ -129,11 +129,8 @@ impl EndpointActor {
     fn perform(&mut self, now: Reading, effect: Effect, ctx: &mut Context<Self>) {
         match effect {
             Effect::Persist(id, changes) => self.persist(id, changes, ctx),
-            Effect::Publish(id, records) => self.publish(now, id, &records),
-            Effect::Announce(records) => {
-                // Nobody waits: a ticket that no effect has.
-                drop(self.offer(u32::MAX, &records));
-            }
+            Effect::Publish(id, records) => self.publish(id, records),
+            Effect::Announce(records) => self.publish(NOBODY, records),
             Effect::RemoveEvent(event) => {
                 drop(self.endpoints.store().remove_event(self.core.device, event));
             }
@@ -179,20 +176,12 @@ impl EndpointActor {
         });
     }
 
-    fn publish(&mut self, now: Reading, id: u32, records: &[Record]) {
-        let result = match self.offer(id, records) {
-            Publish::Durable => Ok(()),
-            Publish::Pending => return,
-            Publish::Refused(error) => Err(error),
-        };
-        self.core.apply(now, Input::Published(id, result));
-    }
-
-    fn offer(&self, effect: u32, records: &[Record]) -> Publish {
+    /// Hands records over for the end of the shard's turn; what waits for them hears of it by its ticket.
+    fn publish(&self, effect: u32, records: Vec<Record>) {
         let shared = &self.endpoints.shared;
         let ticket =
             Ticket { shard: shared.shard, key: self.key.index, activation: self.key.generation, effect };
-        shared.process.outlet.publish(records, ticket)
+        shared.turn.push(Publication { records, ticket });
     }
 
     /// `false`: the connection is gone.

@@ -62,10 +62,13 @@ use crate::{
     metrics::{self, labels},
     shard::{ActorKey, ShardId, Target, table::Table, timers::Timers},
     store::StateStore,
+    telemetry::{Completion, Publish, Turn},
 };
 
 /// Inputs that wait for one device's activation (`cluster.md`, "Activation by a packet").
 const WAITING: usize = 4;
+/// The effect of a publication that nothing waits for.
+const NOBODY: u32 = u32::MAX;
 /// How many residents are looked at to find one that was idle for long.
 const SAMPLE: usize = 16;
 
@@ -113,7 +116,14 @@ impl Endpoints {
     ) -> Rc<Self> {
         let live = process.config.limits.live_actors as usize;
         let bound = live.div_ceil(process.inboxes.shards()).max(1);
-        let shared = Shared { process, shard, timers, metrics, links: std::cell::OnceCell::new() };
+        let shared = Shared {
+            process,
+            shard,
+            timers,
+            metrics,
+            turn: Turn::default(),
+            links: std::cell::OnceCell::new(),
+        };
         Rc::new(Self {
             shared: Rc::new(shared),
             table: Table::default(),
@@ -173,15 +183,39 @@ impl Endpoints {
         self.table.is_empty()
     }
 
+    /// Gives what the endpoints publish to the sink, at the end of each turn in which they do.
+    pub async fn publish(&self) {
+        loop {
+            self.shared.turn.filled().await;
+            self.end_turn();
+        }
+    }
+
+    /// Gives what was published up to now to the sink.
+    fn end_turn(&self) {
+        self.shared.turn.end(&self.shared.process.outlet, |ticket, publish| {
+            let result = match publish {
+                Publish::Durable => Ok(()),
+                Publish::Pending => return,
+                Publish::Refused(error) => Err(error),
+            };
+            self.published(Completion { ticket, result });
+        });
+    }
+
+    fn published(&self, Completion { ticket, result }: Completion) {
+        if ticket.effect == NOBODY {
+            return;
+        }
+        let key = ActorKey { index: ticket.key, generation: ticket.activation };
+        let input = Mail::Core(Input::Published(ticket.effect, result));
+        self.table.with(key, |resident| resident.address.do_send(input));
+    }
+
     /// Does what another thread asks.
     pub fn handle(self: &Rc<Self>, message: ShardMessage) {
         match message {
-            ShardMessage::Published(completion) => {
-                let ticket = completion.ticket;
-                let key = ActorKey { index: ticket.key, generation: ticket.activation };
-                let input = Mail::Core(Input::Published(ticket.effect, completion.result));
-                self.table.with(key, |resident| resident.address.do_send(input));
-            }
+            ShardMessage::Published(completion) => self.published(completion),
             ShardMessage::Submit { device, operation, reply } => {
                 self.command(device, Mail::Submit(operation, reply));
             }
@@ -336,11 +370,14 @@ impl Endpoints {
                 waits.push(freed);
             }
         }
+        let endpoints = self.clone();
         actix::spawn(async move {
             for freed in waits {
                 // Answered by being dropped.
                 drop(freed.await);
             }
+            // The process may end as soon as `done` is gone.
+            endpoints.end_turn();
             drop(done);
         });
     }

@@ -23,7 +23,7 @@ use crate::{
     profile::{Profile, ProfileRegistry},
     shard::{ShardId, Target, inbox::Inbox, outbox::SocketId, timers::Timers},
     store::StateStore,
-    telemetry::{Completion, Completions, Outlet, Site},
+    telemetry::{Completion, Completions, Outlet, Site, Turn},
 };
 
 /// What all endpoints of a process share.
@@ -64,6 +64,8 @@ pub(super) struct Shared {
     pub(super) shard: ShardId,
     pub(super) timers: Rc<Timers<Target>>,
     pub(super) metrics: Rc<metrics::Shard>,
+    /// What the endpoints publish before the next write of the sink.
+    pub(super) turn: Turn,
     /// The shard's connections, which are made after its endpoints.
     pub(super) links: OnceCell<Rc<dyn Links>>,
 }

@@ -29,7 +29,7 @@ use crate::{
         Change, Claimed, DeviceRecord, Refused, StoreError,
         embedded::{Embedded, Options},
     },
-    telemetry::{Outlet, Publish, Record, Sink, SinkError, Site, Ticket},
+    telemetry::{Outlet, Publish, Record, Sink, SinkError, Site, Ticket, Turn},
 };
 
 const NAME: &str = "urn:test:1";
@@ -97,6 +97,7 @@ fn services() -> Rc<Shared> {
         shard: 0,
         timers: Rc::new(Timers::new(clock::now())),
         metrics: Rc::new(metrics::Shard::new(0)),
+        turn: Turn::default(),
         links: OnceCell::new(),
     })
 }

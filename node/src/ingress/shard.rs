@@ -91,6 +91,8 @@ fn run(
     }
     vital(&died, send(sockets, outbox, metrics));
     vital(&died, fire(timers, connections, endpoints.clone()));
+    let publishing = endpoints.clone();
+    vital(&died, async move { publishing.publish().await });
     vital(&died, async move {
         loop {
             for message in process.inboxes.of(shard).take().await {

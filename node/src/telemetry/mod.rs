@@ -1,9 +1,9 @@
 //! Telemetry: what devices and operations bring about, as records, and the sinks that take them.
 //!
 //! ```text
-//!  endpoint/core ─ entries, event, operation ─▶ records ─▶ Outlet ─▶ Sink ─▶ Publish::Durable, at once
-//!                                                  │                  └────▶ Completions, later, in batches
-//!                                                  └─▶ Tail ─▶ TelemetryService
+//!  endpoint/core ─ entries, event, operation ─▶ records ─▶ Turn ─▶ Outlet ─▶ Sink ─▶ Publish::Durable, at once
+//!                                                                    │        └────▶ Completions, later, in batches
+//!                                                                    └─▶ Tail ─▶ TelemetryService
 //! ```
 //!
 //! A record is shaped as a CloudEvent. Its types:
@@ -23,12 +23,14 @@ mod proto;
 mod record;
 pub mod sink;
 mod tail;
+mod turn;
 mod values;
 
 pub use encode::encode;
 pub use event::{Event, EventRecord, event};
 pub use identity::{Identity, Order, Orders, RecordId};
 pub use record::{Data, Keyed, Origin, Record, RecordKind, Site, Values, operation};
-pub use sink::{Completion, Completions, Outlet, Publish, Sink, SinkError, Ticket};
+pub use sink::{Completion, Completions, Outlet, Publication, Publish, Sink, SinkError, Ticket};
 pub use tail::{Filter, Item, Subscription, Tail};
+pub use turn::Turn;
 pub use values::{Cause, Uplink, records};

@@ -1,7 +1,7 @@
 //! The `file` sink: newline-delimited JSON in rotating files, one record per line.
 //!
-//! With `fsync = none` a publish is one write(2) in the caller's turn; what the kernel took survives `kill -9`. With
-//! `fsync = group` a writer thread appends all that waits, syncs once and completes the tickets: power loss is survived
+//! With `fsync = none` what a shard's turn publishes is one write(2) at its end; what the kernel took survives `kill -9`.
+//! With `fsync = group` a writer thread appends all that waits, syncs once and completes the tickets: power loss is survived
 //! too, and the slower the disk, the larger the groups.
 
 use std::{
@@ -15,7 +15,7 @@ use std::{
 };
 
 use super::{
-    Completion, Completions, Publish, Sink, SinkError, Ticket,
+    Completion, Completions, Publication, Publish, Sink, SinkError, Ticket,
     outcome::Outcomes,
     queue::{Batch, Queue},
     segments::{Rotation, Segments},
@@ -99,6 +99,31 @@ impl Sink for FileSink {
         })
     }
 
+    fn publish_turn(&self, turn: &[Publication], ended: &mut dyn FnMut(&Publication, Publish)) {
+        thread_local! {
+            static BATCH: RefCell<Batch> = RefCell::default();
+        }
+        let Mode::Inline { segments, outcomes } = &self.mode else {
+            return turn.iter().for_each(|publication| {
+                ended(publication, self.publish(&publication.records, publication.ticket));
+            });
+        };
+        let done = BATCH.with_borrow_mut(|batch| {
+            batch.clear();
+            for Publication { records, ticket } in turn {
+                records.iter().for_each(|record| encode(record, &mut batch.bytes));
+                batch.close(records.len(), *ticket);
+            }
+            let mut segments = segments.lock().unwrap_or_else(PoisonError::into_inner);
+            outcomes.time(|| append(&mut segments, batch))
+        });
+        for (index, publication) in turn.iter().enumerate() {
+            let result = done.of(index);
+            outcomes.count(publication.records.len(), &result);
+            ended(publication, result.map_or_else(Publish::Refused, |()| Publish::Durable));
+        }
+    }
+
     fn is_durable(&self) -> bool {
         true
     }
@@ -160,7 +185,7 @@ impl GroupWriter {
             let done = self.write(&batch);
             let mut shards: BTreeMap<u16, Vec<Completion>> = BTreeMap::new();
             for (index, (_, records, ticket)) in batch.publishes.iter().enumerate() {
-                let result = if index < done.written { Ok(()) } else { done.rest.clone() };
+                let result = done.of(index);
                 self.outcomes.count(*records, &result);
                 shards.entry(ticket.shard).or_default().push(Completion { ticket: *ticket, result });
             }
@@ -170,37 +195,49 @@ impl GroupWriter {
         }
     }
 
-    /// Appends and syncs a batch, parted where a file is full.
+    /// Appends and syncs a batch.
     fn write(&mut self, batch: &Batch) -> Written {
         let Self { segments, outcomes, .. } = self;
-        let mut written = Written { written: 0, rest: Ok(()) };
-        let mut start = 0;
         outcomes.time(|| {
-            while written.written < batch.publishes.len() {
-                let room = start as u64 + segments.room().min(u64::from(u32::MAX));
-                let left = &batch.publishes[written.written..];
-                let fitting = left.iter().take_while(|(end, ..)| *end as u64 <= room).count().max(1);
-                let end = left[fitting - 1].0;
-                if let Err(error) = segments.append(&batch.bytes[start..end]) {
-                    written.rest = Err(SinkError::from(&error));
-                    break;
-                }
-                start = end;
-                written.written += fitting;
-            }
-            if written.written > 0
+            let written = append(segments, batch);
+            if written.publishes > 0
                 && let Err(error) = segments.sync()
             {
                 // The kernel may have dropped what it could not write: none of it is safe.
-                written = Written { written: 0, rest: Err(SinkError::from(&error)) };
+                return Written { publishes: 0, rest: Err(SinkError::from(&error)) };
             }
-        });
-        written
+            written
+        })
     }
 }
 
-/// What became of a batch: so many publishes are safe, the rest failed.
+/// Appends a batch, parted where a file is full.
+fn append(segments: &mut Segments, batch: &Batch) -> Written {
+    let mut written = Written { publishes: 0, rest: Ok(()) };
+    let mut start = 0;
+    while written.publishes < batch.publishes.len() {
+        let room = start as u64 + segments.room().min(u64::from(u32::MAX));
+        let left = &batch.publishes[written.publishes..];
+        let fitting = left.iter().take_while(|(end, ..)| *end as u64 <= room).count().max(1);
+        let end = left[fitting - 1].0;
+        if let Err(error) = segments.append(&batch.bytes[start..end]) {
+            written.rest = Err(SinkError::from(&error));
+            break;
+        }
+        start = end;
+        written.publishes += fitting;
+    }
+    written
+}
+
+/// What became of a batch: so many publishes are written, the rest failed.
 struct Written {
-    written: usize,
+    publishes: usize,
     rest: Result<(), SinkError>,
+}
+
+impl Written {
+    fn of(&self, publish: usize) -> Result<(), SinkError> {
+        if publish < self.publishes { Ok(()) } else { self.rest.clone() }
+    }
 }

@@ -40,11 +40,28 @@ pub trait Sink: Send + Sync + 'static {
     /// After [`Publish::Pending`] the sink completes the ticket exactly once. A process that ends completes nothing.
     fn publish(&self, records: &[Record], ticket: Ticket) -> Publish;
 
+    /// Takes what one turn of a shard brought about, and says in turn what became of each as [`publish`](Sink::publish)
+    /// would. A sink that writes within the call writes once for all of it.
+    fn publish_turn(&self, turn: &[Publication], ended: &mut dyn FnMut(&Publication, Publish)) {
+        for publication in turn {
+            ended(publication, self.publish(&publication.records, publication.ticket));
+        }
+    }
+
     /// Whether what it has taken survives `kill -9`.
     fn is_durable(&self) -> bool;
 
     /// Waits until all that was taken is out, for a node that stops; blocks the caller. Says whether it is.
     fn flush(&self, within: Duration) -> bool;
+}
+
+/// The records of one effect, and what waits for them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Publication {
+    /// All or none of them are taken.
+    pub records: Vec<Record>,
+    /// See there.
+    pub ticket: Ticket,
 }
 
 /// What became of a publish.
@@ -134,16 +151,14 @@ impl Outlet {
         Outlet { sink, tail: Tail::default() }
     }
 
-    /// See [`Sink::publish`]. What is not refused is shown to the tail at once, also while it is pending.
-    pub fn publish(&self, records: &[Record], ticket: Ticket) -> Publish {
-        if records.is_empty() {
-            return Publish::Durable;
-        }
-        let publish = self.sink.publish(records, ticket);
-        if !matches!(publish, Publish::Refused(_)) {
-            self.tail.show(records);
-        }
-        publish
+    /// See [`Sink::publish_turn`]. What is not refused is shown to the tail at once, also while it is pending.
+    pub fn publish_turn(&self, turn: &[Publication], mut ended: impl FnMut(Ticket, Publish)) {
+        self.sink.publish_turn(turn, &mut |publication, publish| {
+            if !matches!(publish, Publish::Refused(_)) {
+                self.tail.show(&publication.records);
+            }
+            ended(publication.ticket, publish);
+        });
     }
 
     /// The tail.

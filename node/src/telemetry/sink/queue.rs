@@ -39,6 +39,22 @@ pub(super) struct Batch {
     pub(super) publishes: Vec<(usize, usize, Ticket)>,
 }
 
+impl Batch {
+    /// What was added to `bytes` since the last call is one publish.
+    pub(super) fn close(&mut self, records: usize, ticket: Ticket) {
+        self.publishes.push((self.bytes.len(), records, ticket));
+    }
+
+    /// Empties it. It keeps its memory unless that has grown large.
+    pub(super) fn clear(&mut self) {
+        if self.bytes.capacity() > KEPT {
+            *self = Batch::default();
+        }
+        self.bytes.clear();
+        self.publishes.clear();
+    }
+}
+
 impl Queue {
     /// Takes `limit` bytes, those being written included.
     pub(super) fn new(limit: u64) -> Queue {
@@ -56,8 +72,7 @@ impl Queue {
             return Err(SinkError::QueueFull { queued, limit: self.limit });
         }
         state.waiting.bytes.extend_from_slice(lines);
-        let end = state.waiting.bytes.len();
-        state.waiting.publishes.push((end, records, ticket));
+        state.waiting.close(records, ticket);
         if std::mem::take(&mut state.idle) {
             drop(state);
             self.filled.notify_one();
@@ -68,11 +83,7 @@ impl Queue {
     /// Waits for what to write next. `written` is the batch before, whose buffers are used again. `None`: the queue
     /// is closed and empty.
     pub(super) fn take(&self, mut written: Batch) -> Option<Batch> {
-        if written.bytes.capacity() > KEPT {
-            written = Batch::default();
-        }
-        written.bytes.clear();
-        written.publishes.clear();
+        written.clear();
         let mut state = self.lock();
         state.writing = 0;
         if state.waiting.publishes.is_empty() {
