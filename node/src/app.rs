@@ -34,6 +34,8 @@ use crate::{
 
 /// Changes that a watcher may lag behind.
 const WATCH_BACKLOG: usize = 4096;
+/// How long a shard may take to answer `/live`: turns take milliseconds.
+const STALLED: Duration = Duration::from_secs(5);
 /// How often the store is asked for what is due.
 const SWEEP: Duration = Duration::from_secs(1);
 /// Devices that one sweep wakes at most.
@@ -161,8 +163,13 @@ async fn serve(config: Arc<Config>) -> Result<(), AppError> {
     let (stop_serving, stopped) = tokio::sync::watch::channel(false);
     let (stop_admin, admin_stopped) = tokio::sync::watch::channel(false);
     let mut admin = tokio::spawn(admin.run(until(admin_stopped)));
+    let pulsing = process.inboxes.clone();
+    let pulse: health::Pulse = Arc::new(move || {
+        let inboxes = pulsing.clone();
+        Box::pin(async move { inboxes.stalled(STALLED).await })
+    });
     let mut health =
-        tokio::spawn(health::serve(metrics_listener, exporter, readiness.clone(), until(stopped)));
+        tokio::spawn(health::serve(metrics_listener, exporter, readiness.clone(), pulse, until(stopped)));
     drop(starting);
     tracing::info!(node = %process.owner.node, shards, "serving");
 

@@ -1,8 +1,11 @@
 //! `GET /metrics`, `/live` and `/ready` on one port.
+//!
+//! `/live` asks every shard, so that a node whose shard hangs is started anew by whoever watches it.
 
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +18,7 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 
 use crate::metrics::Exporter;
+use crate::shard::ShardId;
 
 /// Whether this node should get traffic. Clones share one state.
 ///
@@ -94,10 +98,14 @@ impl Drop for Hold {
     }
 }
 
+/// Says which shards do not answer.
+pub type Pulse = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Vec<ShardId>> + Send>> + Send + Sync>;
+
 #[derive(Clone)]
 struct Parts {
     exporter: Exporter,
     readiness: Readiness,
+    pulse: Pulse,
 }
 
 /// Serves until `shutdown` is done, and keeps the exporter's histograms small meanwhile.
@@ -108,10 +116,13 @@ pub async fn serve(
     listener: TcpListener,
     exporter: Exporter,
     readiness: Readiness,
+    pulse: Pulse,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let upkeep = tokio::spawn(upkeep(exporter.clone()));
-    let served = axum::serve(listener, router(exporter, readiness)).with_graceful_shutdown(shutdown).await;
+    let served = axum::serve(listener, router(Parts { exporter, readiness, pulse }))
+        .with_graceful_shutdown(shutdown)
+        .await;
     upkeep.abort();
     served
 }
@@ -124,12 +135,21 @@ async fn upkeep(exporter: Exporter) {
     }
 }
 
-fn router(exporter: Exporter, readiness: Readiness) -> Router {
+fn router(parts: Parts) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
-        .route("/live", get(async || "live\n"))
+        .route("/live", get(live))
         .route("/ready", get(ready))
-        .with_state(Parts { exporter, readiness })
+        .with_state(parts)
+}
+
+async fn live(State(parts): State<Parts>) -> (StatusCode, String) {
+    let stalled = (parts.pulse)().await;
+    if stalled.is_empty() {
+        return (StatusCode::OK, "live\n".into());
+    }
+    tracing::error!(?stalled, "shards do not answer");
+    (StatusCode::SERVICE_UNAVAILABLE, format!("shards that do not answer: {stalled:?}\n"))
 }
 
 async fn metrics(State(parts): State<Parts>) -> impl IntoResponse {
@@ -187,9 +207,19 @@ mod tests {
         let readiness = Readiness::new();
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let shutdown = async { drop(stopped.await) };
-        let served = tokio::spawn(serve(listener, crate::metrics::install(), readiness.clone(), shutdown));
+        let stalled = Arc::<Mutex<Vec<ShardId>>>::default();
+        let told = stalled.clone();
+        let pulse: Pulse = Arc::new(move || {
+            let stalled = told.lock().unwrap().clone();
+            Box::pin(async move { stalled })
+        });
+        let exporter = crate::metrics::install();
+        let served = tokio::spawn(serve(listener, exporter, readiness.clone(), pulse, shutdown));
 
         assert!(request(address, "/live").await.starts_with("HTTP/1.1 200"));
+        stalled.lock().unwrap().push(1);
+        let dead = request(address, "/live").await;
+        assert!(dead.starts_with("HTTP/1.1 503") && dead.contains("[1]"), "{dead}");
         let hold = readiness.hold("store");
         let waiting = request(address, "/ready").await;
         assert!(

@@ -247,6 +247,7 @@ impl Endpoints {
                     Some(Place::Activating(_)) | None => {}
                 }
             }
+            ShardMessage::Ping(answer) => drop(answer),
             ShardMessage::Drain { done } => self.drain(done),
         }
     }

@@ -5,6 +5,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     rc::Rc,
     sync::{Arc, atomic::AtomicBool},
+    time::Duration,
 };
 
 use godwit_lwm2m::registration::Policy;
@@ -17,6 +18,7 @@ use super::{
     model_sets::SharedSets,
 };
 use crate::{
+    clock,
     config::Config,
     identity::{DeviceId, Owner},
     metrics,
@@ -123,6 +125,8 @@ pub enum ShardMessage {
         /// Dropped when it is free.
         done: oneshot::Sender<()>,
     },
+    /// Say that the shard takes messages, by dropping this.
+    Ping(oneshot::Sender<()>),
     /// Give all devices up.
     Drain {
         /// Dropped when all are free.
@@ -163,6 +167,28 @@ impl Inboxes {
         &self.0[usize::from(shard)]
     }
 
+    /// Asks every shard whether it takes messages; those that have not said so in time.
+    pub async fn stalled(&self, within: Duration) -> Vec<ShardId> {
+        let asked: Vec<_> = self
+            .0
+            .iter()
+            .map(|inbox| {
+                let (answer, answered) = oneshot::channel();
+                inbox.push(ShardMessage::Ping(answer));
+                answered
+            })
+            .collect();
+        let until = clock::now() + within;
+        let mut stalled = Vec::new();
+        for (shard, answered) in asked.into_iter().enumerate() {
+            // Answered by being dropped.
+            if tokio::time::timeout_at(until.into(), answered).await.is_err() {
+                stalled.push(shard as ShardId);
+            }
+        }
+        stalled
+    }
+
     /// The shard that gets a device which none holds.
     pub fn usual(&self, device: DeviceId) -> ShardId {
         let [a, b, ..] = *device.as_bytes();
@@ -173,5 +199,18 @@ impl Inboxes {
 impl Completions for Inboxes {
     fn complete(&self, shard: u16, completions: Vec<Completion>) {
         self.of(shard).extend(completions.into_iter().map(ShardMessage::Published));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_shard_that_takes_no_message_is_stalled() {
+        let inboxes = Arc::new(Inboxes::new(2));
+        let living = inboxes.clone();
+        tokio::spawn(async move { living.of(0).take().await });
+        assert_eq!(inboxes.stalled(Duration::from_millis(50)).await, [1]);
     }
 }
