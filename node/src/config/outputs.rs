@@ -88,7 +88,7 @@ pub struct FileSink {
     #[serde(with = "size")]
     #[schemars(with = "size::Shape")]
     pub rotate_size: u64,
-    /// Closed files that are kept; the oldest beyond are deleted. 0 keeps all.
+    /// Closed files that are kept; the oldest beyond are deleted. 0 keeps all: nothing acknowledged is deleted unasked.
     pub keep: u32,
     /// `none` survives a killed process; `group` also survives power loss, at one fsync per batch.
     pub fsync: Fsync,
