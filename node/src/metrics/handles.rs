@@ -135,6 +135,8 @@ pub struct Store {
     pub devices: Gauge,
     /// See [`names::REGISTRATIONS`].
     pub registrations: Gauge,
+    /// See [`names::STORE_MEMORY`].
+    pub memory: Gauge,
 }
 
 impl Default for Store {
@@ -144,6 +146,7 @@ impl Default for Store {
             errors: Family::new(|call| names::STORE_ERRORS.counter(&[call])),
             devices: names::DEVICES.gauge(&[]),
             registrations: names::REGISTRATIONS.gauge(&[]),
+            memory: names::STORE_MEMORY.gauge(&[]),
         }
     }
 }

@@ -106,6 +106,8 @@ definitions! {
     STORE_CALL_SECONDS = Histogram "godwit_store_call_seconds" ["call"];
     /// Calls of the store that failed.
     STORE_ERRORS = Counter "godwit_store_errors_total" ["call"];
+    /// Memory of the embedded store, by its own account: what it wrote lately, at most 61 MiB, and blocks that it read, at most 32 MiB.
+    STORE_MEMORY = Gauge "godwit_store_memory_bytes" [];
 
     /// Calls of the gRPC API, by method and status code.
     ADMIN_CALLS = Counter "godwit_admin_calls_total" ["method", "code"];

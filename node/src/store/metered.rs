@@ -106,6 +106,7 @@ impl StateStore for Metered {
 
     fn counts(&self) -> StoreFuture<Counts> {
         let metrics = self.metrics.clone();
+        metrics.memory.set(self.inner.memory() as f64);
         let counts = self.time(StoreCall::List, self.inner.counts());
         Box::pin(async move {
             let counts = counts.await?;
@@ -121,6 +122,10 @@ impl StateStore for Metered {
 
     fn extend_lanes(&self, owner: &Owner, second: u32) -> StoreFuture<u32> {
         self.time(StoreCall::Lane, self.inner.extend_lanes(owner, second))
+    }
+
+    fn memory(&self) -> u64 {
+        self.inner.memory()
     }
 
     fn put_device(&self, device: value::Device, expect: Expect) -> StoreFuture<value::Device> {

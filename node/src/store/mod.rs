@@ -105,6 +105,11 @@ pub trait StateStore: Send + Sync + 'static {
     /// Errors: [`StoreError::LanesLost`]: another process has taken them; open no further second.
     fn extend_lanes(&self, owner: &Owner, second: u32) -> StoreFuture<u32>;
 
+    /// Bytes of this process's memory that hold what was written lately and what was read: bounded, whatever is stored.
+    fn memory(&self) -> u64 {
+        0
+    }
+
     /// Provisions a device or changes what was provisioned. The store sets `revision`, `created_at` and
     /// `updated_at` and answers the document as it is then.
     ///

@@ -58,6 +58,11 @@ pub(super) trait Engine: Send + Sync + 'static {
 
     /// Writes a batch, all or nothing; it survives the death of the process, and with `sync` a power loss.
     fn write(&self, writes: Writes, sync: bool) -> Result<(), StoreError>;
+
+    /// See [`StateStore::memory`](crate::store::StateStore::memory).
+    fn memory(&self) -> u64 {
+        0
+    }
 }
 
 type Entries = BTreeMap<(Table, Vec<u8>), Vec<u8>>;

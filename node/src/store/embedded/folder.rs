@@ -165,6 +165,10 @@ impl Engine for Folder {
         }
         batch.commit().map_err(unavailable)
     }
+
+    fn memory(&self) -> u64 {
+        self.database.write_buffer_size() + self.database.cache_size()
+    }
 }
 
 fn entry((key, value): fjall::KvPair) -> Entry {

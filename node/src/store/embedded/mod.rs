@@ -234,6 +234,10 @@ impl StateStore for Embedded {
         self.writer.submit(Durable::Always, move |txn| lanes::extend(txn, &owner, second))
     }
 
+    fn memory(&self) -> u64 {
+        self.engine.memory()
+    }
+
     fn put_device(&self, device: value::Device, expect: Expect) -> StoreFuture<value::Device> {
         self.writer.submit(Durable::AsSet, move |txn| device::put_device(txn, device, expect))
     }
