@@ -49,7 +49,8 @@ impl Leshan {
         let class_path = String::from_utf8(built.stdout).unwrap();
 
         let mut java = Command::new("java");
-        java.args(["-XX:TieredStopAtLevel=1", "-Xmx512m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error"]);
+        java.args(["-XX:TieredStopAtLevel=1", "-Xmx512m", "-Dfile.encoding=UTF-8"]);
+        java.arg("-Dorg.slf4j.simpleLogger.defaultLogLevel=error");
         java.args(["-cp", class_path.trim(), "godwit.tests.Harness"]);
         let mut child = java.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("java runs");
         let shared = Arc::<Shared>::default();
