@@ -100,7 +100,12 @@ impl Node {
 
     /// A client of the admin API, connected anew.
     pub fn admin(&self) -> Admin {
-        Admin::connect((self.address, 5690).into())
+        Admin::connect(self.admin_address())
+    }
+
+    /// Where the admin API is.
+    pub fn admin_address(&self) -> SocketAddr {
+        (self.address, 5690).into()
     }
 
     /// Reads what is published, from the first record on.
