@@ -336,13 +336,14 @@ impl Association {
     fn handle_protected(&mut self, cx: &mut Context<'_>, record: &Record<'_>) -> Result<Used, Dropped> {
         let addressed =
             |session: Option<&Session>| session.is_some_and(|session| session.secrets.is_addressed(record));
-        let mut fate = Err(Dropped::NoKeys);
+        let mut pending = Err(Dropped::NoKeys);
         if addressed(self.pending.as_ref().and_then(|handshake| handshake.session())) {
-            fate = self
+            pending = self
                 .with_handshake(cx, |handshake, cx, outbox| handshake.handle_protected(cx, outbox, record))
-                .unwrap_or(fate);
+                .unwrap_or(pending);
         }
-        if matches!(fate, Err(Dropped::NoKeys | Dropped::NotAuthentic | Dropped::Replayed))
+        let mut fate = pending;
+        if matches!(pending, Err(Dropped::NoKeys | Dropped::NotAuthentic | Dropped::Replayed))
             && addressed(self.live.as_ref())
             && let Some(session) = &mut self.live
         {
@@ -351,14 +352,15 @@ impl Association {
                     self.note_numbers(cx.now);
                     return self.handle_opened(cx, opened, record.number, newest);
                 }
-                Err(why) => fate = fate.and(Err(why)).or(Err(why)),
+                Err(why) => fate = Err(why),
             }
         }
-        match (&mut self.pending, fate) {
+        // The live keys' view of it doesn't count here: both sessions number their records from 0.
+        match (&mut self.pending, pending) {
             (Some(handshake), Err(why @ (Dropped::NoKeys | Dropped::NotAuthentic))) => {
                 handshake.handle_unreadable(record, why)
             }
-            (_, fate) => fate,
+            _ => fate,
         }
     }
 
