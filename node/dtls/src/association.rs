@@ -141,7 +141,7 @@ impl Association {
     }
 
     /// Goes on with a stored session, without any exchange with the peer; with a provisional one as its handshake's next
-    /// owner.
+    /// owner. Write [`Self::numbers`] with the claim, so that a second crash jumps further.
     #[must_use]
     pub fn resume(stored: StoredSession, numbering: Numbering) -> Self {
         let StoredSession { secrets, numbers } = stored;

@@ -9,8 +9,9 @@ use crate::{identity::ServerIdentity, suite::CipherSuite};
 pub struct Config {
     /// Modes that clients may authenticate in. Default: PSK.
     pub modes: Modes,
-    /// Suites in the order of preference, which beats the client's. Default: all, AEAD before CBC. Leave out the CBC suites
-    /// to turn them off.
+    /// Suites in the order of preference, which beats the client's. Default: all, AEAD before CBC, then PSK before ECDHE:
+    /// who offers PSK has a key, while stacks offer ECDHE also without a certificate, which we demand. Leave out the CBC
+    /// suites to turn them off.
     pub suites: Vec<CipherSuite>,
     /// Whether a client without the extended master secret (RFC 7627) is served. Default: [`Ems::Prefer`].
     pub ems: Ems,
@@ -44,7 +45,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             modes: Modes::default(),
-            suites: CipherSuite::ALL.to_vec(),
+            suites: PREFERENCE.to_vec(),
             ems: Ems::Prefer,
             cid: CidPolicy::Offer,
             client_cid_limit: Self::MAX_CLIENT_CID,
@@ -101,3 +102,11 @@ pub enum CidPolicy {
     /// None (a length of 0): we still use the client's in what we send.
     Off,
 }
+
+const PREFERENCE: [CipherSuite; 5] = [
+    CipherSuite::PskAes128Ccm8,
+    CipherSuite::EcdheEcdsaAes128Ccm8,
+    CipherSuite::EcdheEcdsaAes128Gcm,
+    CipherSuite::PskAes128Cbc,
+    CipherSuite::EcdheEcdsaAes128Cbc,
+];

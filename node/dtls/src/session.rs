@@ -231,3 +231,13 @@ impl fmt::Debug for Session {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_costs_at_most_300_bytes() {
+        assert!(size_of::<Session>() <= 300, "{}", size_of::<Session>());
+    }
+}

@@ -39,6 +39,7 @@ use crate::{
     outbox::Outbox,
     output::HandshakeFailure,
     prf::Side,
+    protection::SealError,
     question::{Answer, Question, Ticket},
     record::{self, ContentType, Header, MAX_PLAINTEXT, Record},
     session::{Session, SessionId},
@@ -219,8 +220,14 @@ impl Handshake {
         match &mut self.state {
             State::AwaitFinished(state) => {
                 let (opened, _) = state.session.open(record)?;
-                if opened.content_type != ContentType::Handshake {
-                    return Err(Dropped::Unexpected);
+                match opened.content_type {
+                    ContentType::Handshake => {}
+                    ContentType::Alert => {
+                        let alert = Alert::parse(&opened.plaintext).map_err(|_| Dropped::Malformed)?;
+                        self.fail(out, HandshakeFailure::PeerAlert(alert.description.0));
+                        return Ok(Used::Authentic);
+                    }
+                    _ => return Err(Dropped::Unexpected),
                 }
                 for fragment in crate::message::Fragments::parse(&opened.plaintext) {
                     let fragment = fragment.map_err(|_| Dropped::Malformed)?;
@@ -468,18 +475,21 @@ fn transmit(
     let sealed = session.as_ref().map_or(0, |session| session.secrets.sealed_len(0));
     let sizes =
         Sizes { datagram: cx.config.mtu, plaintext: max_plaintext, overhead: [record::HEADER, sealed] };
-    let datagrams = flight.datagrams(sizes, |piece, datagram| match (piece.epoch, session.as_mut()) {
+    let sealed = flight.datagrams(sizes, |piece, datagram| match (piece.epoch, session.as_mut()) {
         (0, _) => {
             Header::plain(piece.content_type, *plain_next).encode_plain(piece.plaintext, datagram);
             *plain_next += 1;
             Ok(())
         }
-        (_, Some(session)) => session
-            .seal(cx, piece.content_type, piece.plaintext, datagram)
-            .map_err(|_| HandshakeFailure::Internal("sealing")),
-        (_, None) => Err(HandshakeFailure::Internal("sealing without keys")),
-    })?;
-    datagrams.into_iter().for_each(|datagram| out.transmit(datagram));
+        (_, Some(session)) => session.seal(cx, piece.content_type, piece.plaintext, datagram).map_err(Some),
+        (_, None) => Err(None),
+    });
+    match sealed {
+        Ok(datagrams) => datagrams.into_iter().for_each(|datagram| out.transmit(datagram)),
+        // Until the lane is extended nothing may be sealed: a timer or the client's repetition tries again.
+        Err(Some(SealError::NoncesExhausted(_))) => {}
+        Err(_) => return Err(HandshakeFailure::Internal("sealing")),
+    }
     Ok(())
 }
 
