@@ -56,8 +56,8 @@ pub(super) fn is_node_id(text: &str) -> bool {
 pub struct Cluster {
     /// Name of the cluster in `ce_source` of telemetry records, 1 to 63 letters, digits, `-`, `_` or `.`.
     pub name: String,
-    /// Secret that all nodes of the cluster share: 32 bytes in 64 hexadecimal digits. Cookies, Connection IDs and session ids
-    /// are made under keys that are derived from it. Up to eight in rotation, each behind a generation from 0 to 7:
+    /// Secret that all nodes of the cluster share: 32 bytes in 64 hexadecimal digits. Cookies and Connection IDs are made
+    /// under keys that are derived from it. Up to eight in rotation, each behind a generation from 0 to 7:
     /// `1:<digits> 0:<digits>`. The first is used, all are accepted; without a generation it is 0. Unset: the embedded store makes
     /// one in the data directory, `secrets/cluster.key`.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -21,7 +21,7 @@ mod watch;
 
 pub use announce::{describe, listening, own_key};
 pub use certificate::Chain;
-pub use cluster::{ClusterKeys, SessionIds};
+pub use cluster::ClusterKeys;
 pub use fault::{Fault, Problem};
 pub use load::{Material, ServerKey, load};
 pub use modes::{Loss, Offer, offer};
