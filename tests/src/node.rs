@@ -218,6 +218,7 @@ fn spawn(setup: &Setup, address: Ipv4Addr, folder: &PathBuf, log: &Arc<Mutex<Str
     command.arg("serve").arg("--data-dir").arg(folder);
     let own = [
         format!("server.listen={address}:5683"),
+        format!("server.listen_dtls={address}:5684"),
         format!("admin.listen={address}:5690"),
         format!("metrics.listen={address}:9464"),
         "sink.kind=file".into(),
