@@ -225,7 +225,8 @@ impl Server {
                 Output::Established { resumed, .. } => self.events.push(Event::Established { resumed }),
                 Output::Application { bytes, .. } => {
                     if self.echoes {
-                        association.send(&mut cx, &bytes).unwrap();
+                        // A refusal shows in the events, or in what is missing.
+                        let _ = association.send(&mut cx, &bytes);
                     }
                     self.events.push(Event::Application(bytes));
                 }
