@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::dtls::{CredentialsArgs, DtlsArgs};
 use crate::endpoint::Template;
 use crate::schedule::{Rate, duration};
 
@@ -19,6 +20,7 @@ use crate::schedule::{Rate, duration};
         godwit-load run --devices 10000 --register-rate 2000/s --notify-rate 5000/s --duration 60s \\\n    \
         --journal journal.ndjson --server-pid $(pidof godwit)\n  \
         godwit-load check --journal journal.ndjson --output godwit-data/telemetry\n  \
+        godwit-load run --dtls psk --cid 8 --rebind 10/s --resume-rate 5/s --devices 1000\n  \
         godwit-load demo"
 )]
 pub(crate) struct Cli {
@@ -36,6 +38,8 @@ pub(crate) enum Command {
     /// Every run counts its devices' values from 1: runs that are checked together need endpoints of their own
     /// (--endpoint or --first), and a run that is checked alone needs an output without an earlier run's.
     Check(CheckArgs),
+    /// Make keys, and certificates, for a fleet that speaks DTLS.
+    Credentials(CredentialsArgs),
     /// Ten devices with living values, until interrupted.
     Demo(DemoArgs),
     /// Send random and mutated CoAP datagrams while good devices must go on being served.
@@ -49,9 +53,9 @@ pub(crate) enum Command {
 /// Where the server is and from where the devices speak.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct TargetArgs {
-    /// The server's CoAP address, host:port (IPv4; the port may be left out: 5683)
-    #[arg(long, default_value = "127.0.0.1:5683", value_parser = server)]
-    pub(crate) server: SocketAddrV4,
+    /// The server's address, host:port (IPv4; the port may be left out: 5683, with DTLS 5684) [default: 127.0.0.1]
+    #[arg(long, value_parser = server)]
+    pub(crate) server: Option<Server>,
     /// First source address of the devices [default: 127.16.0.0 for a server on loopback, else the host's own]
     #[arg(long)]
     pub(crate) source: Option<Ipv4Addr>,
@@ -118,6 +122,8 @@ pub(crate) struct RunArgs {
     pub(crate) fleet: FleetArgs,
     #[command(flatten)]
     pub(crate) timing: TimingArgs,
+    #[command(flatten)]
+    pub(crate) dtls: DtlsArgs,
     /// Registrations per second, such as 2000/s
     #[arg(long, default_value = "1000/s")]
     pub(crate) register_rate: Rate,
@@ -211,7 +217,7 @@ pub(crate) struct DemoArgs {
 #[derive(Debug, Args)]
 pub(crate) struct FuzzArgs {
     /// The server's CoAP address, host:port
-    #[arg(long, default_value = "127.0.0.1:5683", value_parser = server)]
+    #[arg(long, default_value = "127.0.0.1:5683", value_parser = plain_server)]
     pub(crate) target: SocketAddrV4,
     /// Datagrams to send
     #[arg(long, default_value_t = 1_000_000)]
@@ -248,7 +254,7 @@ pub(crate) struct EchoArgs {
 #[derive(Debug, Args)]
 pub(crate) struct EchoClientArgs {
     /// The echo server's address
-    #[arg(long, default_value = "127.0.0.1:5699", value_parser = server)]
+    #[arg(long, default_value = "127.0.0.1:5699", value_parser = plain_server)]
     pub(crate) server: SocketAddrV4,
     /// Source addresses to send from
     #[arg(long, short = 'n', default_value_t = 1000)]
@@ -267,21 +273,47 @@ pub(crate) struct EchoClientArgs {
     pub(crate) server_pid: Option<u32>,
 }
 
-/// Resolves `host`, `host:port` or `coap://host:port` to an IPv4 address.
-fn server(text: &str) -> Result<SocketAddrV4, String> {
-    let bare = text.strip_prefix("coap://").unwrap_or(text).trim_end_matches('/');
-    if text.starts_with("coaps://") {
-        return Err("is a DTLS address, and devices speak plain CoAP: use the server's coap:// port".into());
+/// A server's address; without a port the protocol's own will do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Server {
+    address: Ipv4Addr,
+    port: Option<u16>,
+}
+
+impl TargetArgs {
+    /// Where to send.
+    pub(crate) fn server(&self, dtls: bool) -> SocketAddrV4 {
+        let Server { address, port } =
+            self.server.unwrap_or(Server { address: Ipv4Addr::LOCALHOST, port: None });
+        SocketAddrV4::new(address, port.unwrap_or(if dtls { 5684 } else { 5683 }))
     }
-    let full = if bare.contains(':') { bare.to_owned() } else { format!("{bare}:5683") };
+}
+
+/// Resolves `host`, `host:port`, `coap://host:port` or `coaps://host:port` to an IPv4 address.
+fn server(text: &str) -> Result<Server, String> {
+    let bare = text.strip_prefix("coap://").or_else(|| text.strip_prefix("coaps://")).unwrap_or(text);
+    let bare = bare.trim_end_matches('/');
+    let named = bare.contains(':');
+    let full = if named { bare.to_owned() } else { format!("{bare}:5683") };
     let mut found =
         full.to_socket_addrs().map_err(|error| format!("can't be resolved ({error}): use host:port"))?;
     found
         .find_map(|address| match address {
-            SocketAddr::V4(address) => Some(address),
+            SocketAddr::V4(address) => {
+                Some(Server { address: *address.ip(), port: named.then_some(address.port()) })
+            }
             SocketAddr::V6(_) => None,
         })
         .ok_or_else(|| "has no IPv4 address: the fleet's many source addresses are IPv4".into())
+}
+
+/// The same for commands that speak plain CoAP alone.
+fn plain_server(text: &str) -> Result<SocketAddrV4, String> {
+    if text.starts_with("coaps://") {
+        return Err("is a DTLS address, and this command speaks plain CoAP: use the coap:// port".into());
+    }
+    let Server { address, port } = server(text)?;
+    Ok(SocketAddrV4::new(address, port.unwrap_or(5683)))
 }
 
 #[cfg(test)]
@@ -298,9 +330,16 @@ mod tests {
     fn a_server_is_read_with_and_without_port_and_scheme() {
         let want: SocketAddrV4 = "127.0.0.1:5683".parse().unwrap();
         for text in ["127.0.0.1", "127.0.0.1:5683", "coap://127.0.0.1:5683/"] {
-            assert_eq!(server(text), Ok(want));
+            assert_eq!(plain_server(text), Ok(want));
         }
-        assert!(server("coaps://127.0.0.1").unwrap_err().contains("coap://"));
+        assert!(plain_server("coaps://127.0.0.1").unwrap_err().contains("coap://"));
+        let port = |text, dtls| {
+            let args = ["godwit-load", "run", "--server", text];
+            let Command::Run(run) = Cli::parse_from(args).command else { unreachable!() };
+            run.target.server(dtls).port()
+        };
+        assert_eq!([port("127.0.0.1", false), port("coaps://127.0.0.1", true)], [5683, 5684]);
+        assert_eq!(port("127.0.0.1:5683", true), 5683);
         assert!(server("[::1]:5683").unwrap_err().contains("IPv4"));
     }
 }

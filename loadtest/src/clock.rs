@@ -27,6 +27,11 @@ impl Clock {
         self.start.elapsed().as_micros() as Micros
     }
 
+    /// A point of the run as the system counts time.
+    pub(crate) fn instant(&self, at: Micros) -> Instant {
+        self.start + Duration::from_micros(at)
+    }
+
     /// A kernel's timestamp on the run's scale; `now` where the wall clock was set meanwhile.
     pub(crate) fn arrival(&self, nanos: Option<u64>, now: Micros) -> Micros {
         let arrival = nanos.and_then(|nanos| nanos.checked_sub(self.epoch)).map(|nanos| nanos / 1000);

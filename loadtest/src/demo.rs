@@ -33,9 +33,9 @@ pub(crate) fn demo(args: &DemoArgs) -> Result<ExitCode, Error> {
         model: Model::new(&objects, Values::Lively)?,
         timing: Timing { retry: 2 * SECOND, ..Timing::default() },
     };
-    let plan =
-        AddressPlan::new(*args.target.server.ip(), devices, args.target.source, args.target.addresses)?;
-    let route = Route { plan, server: args.target.server };
+    let server = args.target.server(false);
+    let plan = AddressPlan::new(*server.ip(), devices, args.target.source, args.target.addresses)?;
+    let route = Route { plan, server };
     let transport = Plain::open(route, args.target.port).map_err(Error::Socket)?;
     let clock = Clock::start();
     let mut driver = Driver::new(transport, clock).map_err(Error::Socket)?;

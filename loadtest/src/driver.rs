@@ -120,12 +120,14 @@ impl Driver {
 
     fn receive(&mut self, population: &mut impl Population) -> io::Result<()> {
         let route = self.transport.route();
-        for socket in 0..route.plan.sockets() {
+        for socket in 0..self.transport.sockets() {
             for _ in 0..BATCHES {
                 let received = self.inbox.fill(&self.transport, socket)?;
                 let now = self.clock.now();
                 for (device, arrived, message) in self.inbox.messages(route, self.clock, now) {
-                    population.handle(arrived, now, device, message, &mut self.transport);
+                    if self.transport.socket(device) == socket {
+                        population.handle(arrived, now, device, message, &mut self.transport);
+                    }
                 }
                 if received < crate::batch::BATCH {
                     break;

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::address::AddressError;
+use crate::dtls::CredentialError;
 use crate::model::ObjectError;
 
 /// Every way in which a command can fail before it has a result.
@@ -11,6 +12,12 @@ use crate::model::ObjectError;
 pub(crate) enum Error {
     #[error(transparent)]
     Address(#[from] AddressError),
+    #[error(transparent)]
+    Credentials(#[from] CredentialError),
+    #[error("{0} needs --dtls")]
+    NeedsDtls(&'static str),
+    #[error("the gateway for --dtls webrtc could not be started: {0}")]
+    Gateway(io::Error),
     #[error("--object: {0}")]
     Object(#[from] ObjectError),
     #[error("{flag} {}: {error}", path.display())]
@@ -34,7 +41,12 @@ impl Error {
     /// 2 for what other flags would mend, 1 otherwise.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Address(_) | Self::Object(_) | Self::File { .. } | Self::Line { .. } => 2,
+            Self::Address(_)
+            | Self::Credentials(_)
+            | Self::NeedsDtls(_)
+            | Self::Object(_)
+            | Self::File { .. }
+            | Self::Line { .. } => 2,
             _ => 1,
         }
     }

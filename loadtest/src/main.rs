@@ -2,9 +2,9 @@
 //! checks that what the server acknowledged came out.
 //!
 //! ```text
-//! schedule ──due──▶ fleet ──messages──▶ socket ──▶ server
-//!                   │  ▲                  │
-//!          journal ◀┘  └────datagrams─────┘          journal + output ──▶ check
+//! schedule ──due──▶ fleet ──messages──▶ [dtls] ──▶ socket ──▶ server
+//!                   │  ▲                             │
+//!          journal ◀┘  └─────────datagrams───────────┘          journal + output ──▶ check
 //! ```
 
 mod address;
@@ -19,6 +19,7 @@ mod content;
 mod demo;
 mod device;
 mod driver;
+mod dtls;
 mod echo;
 mod endpoint;
 mod error;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::check(&args),
+        Command::Credentials(args) => dtls::provision(&args),
         Command::Demo(args) => demo::demo(&args),
         Command::Fuzz(args) => fuzz::fuzz(&args),
         Command::Echo(args) => echo::serve(&args),

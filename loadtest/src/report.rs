@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::cli::RunArgs;
 use crate::clock::{Micros, SECOND};
 use crate::driver::Driver;
+use crate::dtls::{self, Devices, Sessions};
 use crate::echo::{self, EchoReport};
 use crate::fleet::Fleet;
 use crate::measure::{Action, Served, TallyReport};
@@ -30,6 +31,8 @@ pub(crate) struct Phase {
     completed: u64,
     server: Option<Cost>,
     generator: Option<Cost>,
+    /// That ended well in this phase.
+    handshakes: Option<u64>,
 }
 
 /// CPU and memory of a process over a phase.
@@ -51,6 +54,7 @@ impl Phase {
         completed: u64,
         server: (Option<Usage>, Option<Usage>),
         generator: (Option<Usage>, Option<Usage>),
+        handshakes: Option<u64>,
     ) -> Self {
         let seconds = elapsed.max(1) as f64 / SECOND as f64;
         let cost = |(before, after): (Option<Usage>, Option<Usage>)| {
@@ -65,7 +69,8 @@ impl Phase {
                 resident_growth: after.resident as i64 - before.resident as i64,
             })
         };
-        Self { name, seconds, completed, server: cost(server), generator: cost(generator) }
+        let (server, generator) = (cost(server), cost(generator));
+        Self { name, seconds, completed, server, generator, handshakes }
     }
 }
 
@@ -97,6 +102,7 @@ pub(crate) struct Report {
     registered_again: u64,
     actions: Vec<TallyReport>,
     served: Served,
+    dtls: Option<dtls::TallyReport>,
     phases: Vec<Phase>,
     /// Growth of the server's resident set while the fleet registered and was observed, per device.
     server_bytes_per_device: Option<f64>,
@@ -114,12 +120,13 @@ pub(crate) struct Report {
 impl Report {
     pub(crate) fn new(
         args: &RunArgs,
-        fleet: &Fleet,
+        devices: &Devices,
         driver: &Driver,
         loaded: Loaded,
         phases: Vec<Phase>,
         echo: Option<EchoReport>,
     ) -> Self {
+        let fleet = &devices.fleet;
         let seconds = |action| {
             let during: &[&str] = match action {
                 Action::Register => &["register"],
@@ -150,7 +157,7 @@ impl Report {
         let per_echo = echo.and_then(|echo| echo.cpu_per_request_us);
         let Loaded { registered, refused, observed_devices, observations } = loaded;
         Self {
-            server: args.target.server.to_string(),
+            server: args.target.server(args.dtls.dtls.is_some()).to_string(),
             devices: args.fleet.devices,
             registered,
             refused,
@@ -159,6 +166,7 @@ impl Report {
             registered_again: fleet.measure.registered_again,
             actions,
             served: fleet.measure.served,
+            dtls: devices.sessions.as_ref().map(Sessions::report),
             server_bytes_per_device,
             open: fleet.open(),
             malformed: fleet.measure.malformed,
@@ -272,6 +280,9 @@ impl Report {
         }
         if let Some(ratio) = self.cpu_ratio_to_echo {
             remark(format!("server CPU per request under load: {ratio:.2} times the echo's"));
+        }
+        if let Some(dtls) = &self.dtls {
+            remark(dtls.describe());
         }
         for row in self.actions.iter().filter(|row| !row.errors.is_empty()) {
             let codes: Vec<_> = row.errors.iter().map(|(code, count)| format!("{code} × {count}")).collect();

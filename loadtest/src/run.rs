@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::io;
+use std::net::SocketAddrV4;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use crate::address::AddressPlan;
 use crate::cli::RunArgs;
 use crate::clock::{Clock, Micros, SECOND, micros};
 use crate::driver::{Driver, Load, Population};
+use crate::dtls::{Devices, Due, Gateway, Identities, KeyLog, Kind, Sessions};
 use crate::echo;
 use crate::error::Error;
 use crate::fleet::{Fleet, Make, Timing};
@@ -20,6 +22,9 @@ use crate::progress::Progress;
 use crate::report::{Loaded, Phase, Report};
 use crate::schedule::{Rate, Schedule};
 use crate::socket::{Plain, Route};
+
+/// Source ports that a device changes between.
+const PORTS: u8 = 8;
 
 /// How often a phase looks whether it is done, shows progress and flushes the journal.
 const GLANCE: Micros = SECOND / 5;
@@ -71,19 +76,21 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Error> {
     let rate = Rate(args.update_rate.0 + args.notify_rate.0);
     let baseline = args.baseline.then(|| echo::baseline(devices, rate)).transpose()?;
 
-    let plan =
-        AddressPlan::new(*args.target.server.ip(), devices, args.target.source, args.target.addresses)?;
-    let route = Route { plan, server: args.target.server };
-    let transport = Plain::open(route, args.target.port).map_err(Error::Socket)?;
+    let server = args.target.server(args.dtls.dtls.is_some());
+    let plan = AddressPlan::new(*server.ip(), devices, args.target.source, args.target.addresses)?;
+    let clock = Clock::start();
+    let Beneath { sessions, gateway } = beneath(args, plan, server, clock)?;
+    let route = Route { plan, server: gateway.as_ref().map_or(server, |gateway| gateway.address) };
+    let ports = if args.dtls.rebind_rate.0 > 0.0 { PORTS } else { 1 };
+    let transport = Plain::open_with_ports(route, args.target.port, ports).map_err(Error::Socket)?;
     let journal = args.journal.as_deref().map(|path| {
         Journal::create(path).map_err(|error| Error::File { flag: "--journal", path: path.into(), error })
     });
-    let clock = Clock::start();
     let fleet = Fleet::new(make(args, Values::Counter)?, devices, args.seed, journal.transpose()?, clock);
     let driver = Driver::new(transport, clock).map_err(Error::Socket)?;
     let mut run = Run {
         args,
-        fleet,
+        devices: Devices::new(fleet, sessions),
         driver,
         progress: Progress::new(args.quiet),
         phases: Vec::new(),
@@ -91,7 +98,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Error> {
     };
     run.play()?;
     run.progress.finish();
-    let report = Report::new(args, &run.fleet, &run.driver, run.loaded, run.phases, baseline);
+    let report = Report::new(args, &run.devices, &run.driver, run.loaded, run.phases, baseline);
     report.print().map_err(Error::Print)?;
     if let Some(path) = &args.json {
         report.write(path).map_err(|error| Error::File { flag: "--json", path: path.clone(), error })?;
@@ -99,9 +106,53 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Error> {
     Ok(report.exit_code())
 }
 
+/// What carries the fleet's messages, if not plain UDP.
+#[derive(Default)]
+struct Beneath {
+    sessions: Option<Sessions>,
+    gateway: Option<Gateway>,
+}
+
+fn beneath(args: &RunArgs, plan: AddressPlan, server: SocketAddrV4, clock: Clock) -> Result<Beneath, Error> {
+    let (dtls, fleet) = (&args.dtls, &args.fleet);
+    let Some(kind) = dtls.dtls else {
+        let flags = [
+            ("--cid", dtls.cid.is_some()),
+            ("--resume-rate", dtls.resume_rate.0 > 0.0),
+            ("--handshake-rate", dtls.handshake_rate.0 > 0.0),
+            ("--rebind", dtls.rebind_rate.0 > 0.0),
+            ("--key-log", dtls.key_log.is_some()),
+        ];
+        return match flags.into_iter().find(|(_, given)| *given) {
+            Some((flag, _)) => Err(Error::NeedsDtls(flag)),
+            None => Ok(Beneath::default()),
+        };
+    };
+    let identities = Identities::new(dtls, kind, &fleet.endpoint, fleet.first, fleet.devices)?;
+    if kind == Kind::Webrtc {
+        let gateway = Gateway::start(plan, server, identities).map_err(Error::Gateway)?;
+        return Ok(Beneath { sessions: None, gateway: Some(gateway) });
+    }
+    let key_log = dtls.key_log.as_deref().map(|path| {
+        KeyLog::create(path).map_err(|error| Error::File { flag: "--key-log", path: path.into(), error })
+    });
+    // Nobody answers non-confirmable messages: silence means nothing.
+    let give_up_after = if args.non_confirmable { 0 } else { dtls.give_up_after };
+    let sessions = Sessions::new(
+        dtls.settings(),
+        identities,
+        fleet.devices,
+        dtls.cid,
+        give_up_after,
+        key_log.transpose()?,
+        clock,
+    );
+    Ok(Beneath { sessions: Some(sessions), gateway: None })
+}
+
 struct Run<'a> {
     args: &'a RunArgs,
-    fleet: Fleet,
+    devices: Devices,
     driver: Driver,
     progress: Progress,
     phases: Vec<Phase>,
@@ -111,26 +162,28 @@ struct Run<'a> {
 impl Run<'_> {
     fn play(&mut self) -> Result<(), Error> {
         let devices = self.args.fleet.devices;
-        let mut loads = vec![self.load(Action::Register, self.args.register_rate, Some(devices.into()))];
+        let mut loads =
+            vec![self.load(Due::Coap(Action::Register), self.args.register_rate, Some(devices.into()))];
         if self.args.overlap {
             loads.extend(self.steady_loads(None));
         }
-        self.phase("register", &mut loads, None, |fleet, loads| {
-            (loads[0].is_done() && fleet.registered() + fleet.refused() >= devices, fleet.registered().into())
+        self.phase("register", &mut loads, None, |this, loads| {
+            let (registered, refused) = (this.fleet.registered(), this.fleet.refused());
+            (loads[0].is_done() && registered + refused >= devices, registered.into())
         })?;
-        if self.fleet.registered() == 0 {
+        if self.devices.fleet.registered() == 0 {
             return Ok(());
         }
         let (clock, settle) = (self.driver.clock, micros(self.args.settle));
         let last = Cell::new((0, clock.now()));
-        self.phase("settle", &mut loads, None, |fleet, _| {
-            let (devices, observations) = fleet.observed();
+        self.phase("settle", &mut loads, None, |this, _| {
+            let (devices, observations) = this.fleet.observed();
             if observations != last.get().0 {
                 last.set((observations, clock.now()));
             }
             (clock.now() - last.get().1 >= settle, devices.into())
         })?;
-        if self.args.notify_rate.0 > 0.0 && self.fleet.observed().0 == 0 {
+        if self.args.notify_rate.0 > 0.0 && self.devices.fleet.observed().0 == 0 {
             self.progress.finish();
             return Err(Error::NothingObserved);
         }
@@ -140,44 +193,62 @@ impl Run<'_> {
         self.drain()?;
         if self.args.deregister {
             let mut loads =
-                vec![self.load(Action::Deregister, self.args.register_rate, Some(devices.into()))];
-            self.phase("deregister", &mut loads, None, |fleet, loads| {
-                (loads[0].is_done() && fleet.open() == 0, (devices - fleet.registered()).into())
+                vec![self.load(Due::Coap(Action::Deregister), self.args.register_rate, Some(devices.into()))];
+            self.phase("deregister", &mut loads, None, |this, loads| {
+                let left = devices - this.fleet.registered();
+                (loads[0].is_done() && this.is_at_rest(), left.into())
             })?;
+        }
+        if self.args.deregister
+            && let Some(sessions) = &mut self.devices.sessions
+        {
+            sessions.close(self.driver.clock.now(), &mut self.driver.transport);
         }
         self.journal()
     }
 
-    fn load(&self, action: Action, rate: Rate, end: Option<u64>) -> Load<Action> {
+    fn load(&self, action: Due, rate: Rate, end: Option<u64>) -> Load<Due> {
         Load::new(action, Schedule::new(self.driver.clock.now(), rate, end), self.args.fleet.devices)
     }
 
-    /// Updates and notifications, for a duration or until told otherwise.
-    fn steady_loads(&self, duration: Option<Duration>) -> Vec<Load<Action>> {
+    /// Updates, notifications and what concerns sessions, for a duration or until told otherwise.
+    fn steady_loads(&self, duration: Option<Duration>) -> Vec<Load<Due>> {
         let events = |rate: Rate| duration.map(|duration| (rate.0 * duration.as_secs_f64()) as u64);
-        [(Action::Update, self.args.update_rate), (Action::Notify, self.args.notify_rate)]
-            .map(|(action, rate)| self.load(action, rate, events(rate)))
-            .into()
+        let dtls = &self.args.dtls;
+        let mut loads: Vec<_> =
+            [(Action::Update, self.args.update_rate), (Action::Notify, self.args.notify_rate)]
+                .map(|(action, rate)| self.load(Due::Coap(action), rate, events(rate)))
+                .into();
+        let rates = [
+            (Due::Resume, dtls.resume_rate),
+            (Due::Handshake, dtls.handshake_rate),
+            (Due::Rebind, dtls.rebind_rate),
+        ];
+        let wanted = rates.into_iter().filter(|(_, rate)| rate.0 > 0.0);
+        loads.extend(wanted.map(|(due, rate)| self.load(due, rate, events(rate))));
+        loads
     }
 
     fn drain(&mut self) -> Result<(), Error> {
-        let longest = self.args.drain.map_or(self.fleet.make.timing.max_transmit_wait(), micros);
-        self.phase("drain", &mut [], Some(longest), |fleet, _| (fleet.open() == 0, 0))
+        let longest = self.args.drain.map_or(self.devices.fleet.make.timing.max_transmit_wait(), micros);
+        self.phase("drain", &mut [], Some(longest), |this, _| (this.is_at_rest(), 0))
     }
 
     /// Plays one phase until `done` says so, until `length` has passed, or until the user has enough.
     fn phase(
         &mut self,
         name: &'static str,
-        loads: &mut [Load<Action>],
+        loads: &mut [Load<Due>],
         length: Option<Micros>,
-        done: impl Fn(&Fleet, &[Load<Action>]) -> (bool, u64),
+        done: impl Fn(&Devices, &[Load<Due>]) -> (bool, u64),
     ) -> Result<(), Error> {
         if self.driver.interrupted() && name != "deregister" {
             return Ok(());
         }
         let begin = self.driver.clock.now();
-        let before = (self.server(), process::usage(std::process::id()), self.fleet.measure.completed());
+        let before =
+            (self.server(), process::usage(std::process::id()), self.devices.fleet.measure.completed());
+        let handshakes = self.handshakes();
         let end = length.map_or(Micros::MAX, |length| begin + length);
         self.progress.phase(name, length.unwrap_or(self.args.fleet.devices.into()));
         let (mut glance, interrupted) = (begin, self.driver.interrupted());
@@ -186,22 +257,22 @@ impl Run<'_> {
             if now >= glance {
                 glance = now + GLANCE;
                 self.journal()?;
-                let position = length.map_or_else(|| done(&self.fleet, loads).1, |_| now - begin);
-                let fleet = &self.fleet;
+                let position = length.map_or_else(|| done(&self.devices, loads).1, |_| now - begin);
+                let fleet = &self.devices.fleet;
                 self.progress.show(now, position, || status(fleet));
             }
             // What was due by the end is sent, however late.
             let over = now >= end && loads.iter().all(Load::is_done);
-            if over || done(&self.fleet, loads).0 || self.driver.interrupted() != interrupted {
+            if over || done(&self.devices, loads).0 || self.driver.interrupted() != interrupted {
                 break;
             }
-            self.driver.turn(&mut self.fleet, loads, glance.min(end.max(now))).map_err(Error::Socket)?;
+            self.driver.turn(&mut self.devices, loads, glance.min(end.max(now))).map_err(Error::Socket)?;
         }
         let now = self.driver.clock.now();
-        let completed = self.fleet.measure.completed() - before.2;
+        let completed = self.devices.fleet.measure.completed() - before.2;
         let own = process::usage(std::process::id());
         if name != "deregister" {
-            self.loaded = Loaded::new(&self.fleet);
+            self.loaded = Loaded::new(&self.devices.fleet);
         }
         self.phases.push(Phase::new(
             name,
@@ -209,8 +280,13 @@ impl Run<'_> {
             completed,
             (before.0, self.server()),
             (before.1, own),
+            self.handshakes().zip(handshakes).map(|(after, before)| after - before),
         ));
         Ok(())
+    }
+
+    fn handshakes(&self) -> Option<u64> {
+        self.devices.sessions.as_ref().map(Sessions::completed)
     }
 
     fn server(&self) -> Option<Usage> {
@@ -218,10 +294,16 @@ impl Run<'_> {
     }
 
     fn journal(&mut self) -> Result<(), Error> {
-        let flushed = self.fleet.journal().map_or(Ok(()), Journal::flush);
+        let flushed = self.devices.fleet.journal().map_or(Ok(()), Journal::flush);
         flushed.map_err(|error: io::Error| Error::File {
             flag: "--journal",
             path: self.args.journal.clone().unwrap_or_default(),
+            error,
+        })?;
+        let log = self.devices.sessions.as_mut().and_then(Sessions::key_log);
+        log.map_or(Ok(()), KeyLog::flush).map_err(|error| Error::File {
+            flag: "--key-log",
+            path: self.args.dtls.key_log.clone().unwrap_or_default(),
             error,
         })
     }

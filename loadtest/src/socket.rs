@@ -47,12 +47,22 @@ pub(crate) struct Plain {
     route: Route,
     outbox: SendBatch,
     refused: u64,
+    /// Which of its ports a device uses; empty while each has but one.
+    ports: Vec<u8>,
+    /// Ports of each device.
+    variants: u8,
 }
 
 impl Plain {
     /// Opens the fleet's sockets from `port` upward, or at ports of the kernel's choice for 0.
     pub(crate) fn open(route: Route, port: u16) -> io::Result<Self> {
-        let sockets = (0..route.plan.sockets())
+        Self::open_with_ports(route, port, 1)
+    }
+
+    /// The same, with so many ports for each device to change between.
+    pub(crate) fn open_with_ports(route: Route, port: u16, variants: u8) -> io::Result<Self> {
+        let variants = variants.max(1);
+        let sockets = (0..route.plan.sockets() * u32::from(variants))
             .map(|index| match port {
                 0 => open(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0)),
                 _ => {
@@ -63,7 +73,28 @@ impl Plain {
                 }
             })
             .collect::<io::Result<_>>()?;
-        Ok(Self { sockets, route, outbox: SendBatch::new(), refused: 0 })
+        Ok(Self { sockets, route, outbox: SendBatch::new(), refused: 0, ports: Vec::new(), variants })
+    }
+
+    /// How many sockets there are to read.
+    pub(crate) fn sockets(&self) -> u32 {
+        self.sockets.len() as u32
+    }
+
+    /// The device sends from its next port from now on, and hears nothing at the last one: as behind a NAT that has
+    /// forgotten it.
+    pub(crate) fn rebind(&mut self, device: u32) {
+        let at = device as usize;
+        if self.ports.len() <= at {
+            self.ports.resize(at + 1, 0);
+        }
+        self.ports[at] = (self.ports[at] + 1) % self.variants;
+    }
+
+    /// The socket that a device uses now.
+    pub(crate) fn socket(&self, device: u32) -> u32 {
+        let port = self.ports.get(device as usize).copied().unwrap_or(0);
+        self.route.plan.socket(device) + u32::from(port) * self.route.plan.sockets()
     }
 
     pub(crate) fn route(&self) -> Route {
@@ -91,7 +122,7 @@ impl Transport for Plain {
             self.flush();
         }
         let Route { plan, server } = self.route;
-        self.outbox.push(plan.socket(device), plan.address(device), server, message);
+        self.outbox.push(self.socket(device), plan.address(device), server, message);
     }
 }
 
@@ -120,7 +151,8 @@ impl Inbox {
         Ok(self.received)
     }
 
-    /// Device, time of arrival and message of each datagram that came from the server to a device.
+    /// Device, time of arrival and message of each datagram that came from the server to a device, by its plan; the
+    /// device may have left this socket since.
     pub(crate) fn messages(
         &self,
         route: Route,
@@ -129,7 +161,8 @@ impl Inbox {
     ) -> impl Iterator<Item = (u32, Micros, &[u8])> {
         (0..self.received).filter_map(move |slot| {
             let Datagram { bytes, from, to, arrived, .. } = self.batch.datagram(slot);
-            let device = route.plan.device(self.socket, to).filter(|_| from == route.server)?;
+            let device =
+                route.plan.device(self.socket % route.plan.sockets(), to).filter(|_| from == route.server)?;
             Some((device, clock.arrival(arrived, now), bytes))
         })
     }
