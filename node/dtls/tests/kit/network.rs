@@ -39,7 +39,7 @@ impl Weather {
     }
 
     /// How long each copy of the next datagram takes.
-    fn copies(&mut self, since_begin: Duration) -> Vec<Duration> {
+    pub fn copies(&mut self, since_begin: Duration) -> Vec<Duration> {
         const FAIR: Duration = Duration::from_millis(5);
         // A server answers a repeated Finished for four minutes, and some clients' waits double without end.
         if self.until == 0 || since_begin > Duration::from_secs(60) {
