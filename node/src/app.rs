@@ -11,6 +11,7 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
+use godwit_dtls::nonce::NonceSource;
 use godwit_lwm2m::registration::Policy;
 use prost::Message;
 use thiserror::Error;
@@ -18,17 +19,23 @@ use tokio::{net::TcpListener, sync::broadcast};
 
 use crate::{
     admin, clock,
-    config::{Config, DataDir, DataDirError, Fsync, Mode, Secret, StoreKind},
+    config::{Config, DataDir, DataDirError, Fsync, Mode, ReplayFloor, Secret, StoreKind},
+    connection::secure::settings as dtls,
     endpoint::{Directory, Inboxes, Process, Service, ShardMessage, SharedSets},
     entropy, health,
     identity::Owner,
-    ingress::{self, shard::Listener, socket::Kind},
-    keys::{self, Keys},
+    ingress::{
+        self,
+        admission::{Admission, Budgets},
+        shard::Listener,
+        socket::Kind,
+    },
+    keys::{self, ClusterKeys, Keys},
     metrics,
     models::Models,
     profile::{ProfileRegistry, ProfileSource},
     seal::Sealer,
-    store::{DocumentKey, Due, StateStore, StoreError, embedded, metered::Metered},
+    store::{DocumentKey, Due, StateStore, StoreError, embedded, lane, metered::Metered},
     telemetry::{self, Outlet, Site},
 };
 
@@ -38,6 +45,8 @@ const WATCH_BACKLOG: usize = 4096;
 const STALLED: Duration = Duration::from_secs(5);
 /// How often the store is asked for what is due.
 const SWEEP: Duration = Duration::from_secs(1);
+/// How often it is looked whether the nonces of the shards are to be extended.
+const LANES_TICK: Duration = Duration::from_secs(1);
 /// Devices that one sweep wakes at most.
 const SWEEP_BATCH: usize = 1000;
 
@@ -104,10 +113,16 @@ async fn serve(config: Arc<Config>) -> Result<(), AppError> {
     let keys = Arc::new(Keys::open(config.clone())?);
     let receive_buffer = usize::try_from(config.server.receive_buffer).unwrap_or(usize::MAX);
     let security = keys.now();
-    let plain = config.server.listen.iter().filter(|_| security.offer.has(Mode::NoSec));
-    let listeners: Vec<_> = plain.map(|&address| Listener { address, kind: Kind::Plain }).collect();
-    let sockets = ingress::shard::bind_all(&listeners, shards, receive_buffer)
-        .map_err(|(address, source)| AppError::Bind { setting: "server.listen", address, source })?;
+    let listeners = listeners(&config, &security);
+    let sockets =
+        ingress::shard::bind_all(&listeners, shards, receive_buffer).map_err(|(listener, source)| {
+            let Listener { address, kind } = listener;
+            let setting = match kind {
+                Kind::Plain => "server.listen",
+                Kind::Dtls => "server.listen_dtls",
+            };
+            AppError::Bind { setting, address, source }
+        })?;
     let metrics_listener = listen("metrics.listen", config.metrics.listen).await?;
     let data_dir = DataDir::open(&config.node.data_dir)?;
 
@@ -142,24 +157,39 @@ async fn serve(config: Arc<Config>) -> Result<(), AppError> {
         endpoints: Arc::new(service.clone()),
         models,
         tail: process.outlet.tail().clone(),
-        sealer,
+        sealer: sealer.clone(),
         operation_ttl: config.limits.operation_ttl,
     };
     let admin = admin::Admin::bind(&config.admin, parts).await?;
     let coap = Arc::new(coap_config(&config));
+    let cluster = ClusterKeys::new(&data_dir.cluster_secrets(&config.cluster)?);
+    let settings = Arc::new(settings(&config, &security, cluster, sealer));
+    let lanes = process.store.take_lanes(&process.owner, shards as u16).await?;
+    let extender = tokio::spawn(extend_lanes(process.clone(), lanes.first().map_or(0, |lane| lane.until)));
     let died = Arc::new(tokio::sync::Notify::new());
     let arbiters: Vec<_> = sockets
         .into_iter()
+        .zip(lanes)
         .enumerate()
-        .map(|(shard, sockets)| {
+        .map(|(shard, (sockets, lane))| {
             let died = died.clone();
-            ingress::shard::start(shard as u16, process.clone(), coap.clone(), sockets, move || {
-                died.notify_one();
-            })
+            let nonces = NonceSource::new(lane.number, lane.from.saturating_sub(1), lane.until);
+            let security = ingress::shard::Security { settings: settings.clone(), nonces };
+            ingress::shard::start(
+                shard as u16,
+                process.clone(),
+                coap.clone(),
+                Some(security),
+                sockets,
+                move || died.notify_one(),
+            )
         })
         .collect();
     let sweeper = tokio::spawn(sweep(process.clone()));
-    let watcher = tokio::spawn(keys.watch(|_| {}));
+    let (offered, dtls) = (config.clone(), settings.clone());
+    let watcher = tokio::spawn(keys.watch(move |security| {
+        dtls.replace(security.engine(&offered), security.trust.clone());
+    }));
     let (stop_serving, stopped) = tokio::sync::watch::channel(false);
     let (stop_admin, admin_stopped) = tokio::sync::watch::channel(false);
     let mut admin = tokio::spawn(admin.run(until(admin_stopped)));
@@ -194,6 +224,7 @@ async fn serve(config: Arc<Config>) -> Result<(), AppError> {
     }
     sweeper.abort();
     watcher.abort();
+    extender.abort();
     if !process.outlet.sink().flush(config.node.drain_grace) {
         tracing::warn!("telemetry is left that the sink did not write");
     }
@@ -273,6 +304,55 @@ fn sealer(keys: &[Secret<[u8; 32]>]) -> Sealer {
     match keys.get(1) {
         Some(previous) => sealer.accepting(previous.expose()),
         None => sealer,
+    }
+}
+
+/// Where devices are listened to: as far as the modes on offer allow.
+fn listeners(config: &Config, security: &keys::Security) -> Vec<Listener> {
+    let plain = config.server.listen.iter().filter(|_| security.offer.has(Mode::NoSec));
+    let dtls = [Mode::Psk, Mode::Rpk, Mode::X509].into_iter().any(|mode| security.offer.has(mode));
+    let secured = config.server.listen_dtls.iter().filter(|_| dtls);
+    let plain = plain.map(|&address| Listener { address, kind: Kind::Plain });
+    plain.chain(secured.map(|&address| Listener { address, kind: Kind::Dtls })).collect()
+}
+
+/// What all shards share of DTLS.
+fn settings(
+    config: &Config,
+    security: &keys::Security,
+    cluster: ClusterKeys,
+    sealer: Arc<Sealer>,
+) -> dtls::Settings {
+    let admission = Admission::new(Budgets {
+        handshakes: config.limits.handshakes,
+        handshakes_per_prefix: config.limits.handshakes_per_prefix,
+        cookies: config.limits.cookies,
+        ..Budgets::default()
+    });
+    let strict_floor = config.dtls.replay_floor == ReplayFloor::Strict;
+    let (engine, trust) = (security.engine(config), security.trust.clone());
+    dtls::Settings::new(engine, trust, cluster, sealer, admission, strict_floor)
+}
+
+/// Has the store acknowledge further seconds for the nonces of all shards, whenever half of those that it has are used.
+async fn extend_lanes(process: Arc<Process>, mut until: u32) {
+    let mut tick = tokio::time::interval(LANES_TICK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let now = u32::try_from(clock::unix_ms() / 1000).unwrap_or(u32::MAX);
+        if until.saturating_sub(now) > lane::AHEAD / 2 {
+            continue;
+        }
+        match process.store.extend_lanes(&process.owner, now).await {
+            Ok(extended) => {
+                until = extended;
+                for shard in 0..process.inboxes.shards() {
+                    process.inboxes.of(shard as u16).push(ShardMessage::LanesExtended(until));
+                }
+            }
+            Err(error) => tracing::warn!(%error, "the shards' nonces could not be extended"),
+        }
     }
 }
 

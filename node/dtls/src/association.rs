@@ -259,6 +259,12 @@ impl Association {
         [report, handshake].into_iter().flatten().min()
     }
 
+    /// Whether a handshake is under way, beside the live session or without one.
+    #[must_use]
+    pub fn is_handshaking(&self) -> bool {
+        self.pending.is_some()
+    }
+
     /// The live session.
     #[must_use]
     pub fn session(&self) -> Option<&Session> {

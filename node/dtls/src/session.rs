@@ -12,6 +12,7 @@ use crate::{
     prf::MasterSecret,
     protection::{Opened, ReadKeys, SealError, WriteKeys},
     record::{ContentType, Header, MAX_PLAINTEXT, Record},
+    stored::{Numbers, Stage},
     subject::Subject,
     suite::CipherSuite,
     window::ReplayWindow,
@@ -219,6 +220,13 @@ impl Session {
     #[must_use]
     pub fn established_at(&self) -> u64 {
         self.secrets.established_at
+    }
+
+    /// Its numbers as they are; the mark is the one that was handed up last.
+    #[must_use]
+    pub fn numbers(&self) -> Numbers {
+        let (write_next, write_mark, window) = (self.write_next, self.write_mark, self.window);
+        Numbers { write_next, write_mark, window, stage: Stage::Settled }
     }
 }
 

@@ -1,17 +1,19 @@
-//! The actor of one connection: a mailbox, a deadline and the core.
+//! The actor of one connection: a mailbox, a deadline and the core, with DTLS beneath it or not.
 
 use std::{
-    net::{IpAddr, SocketAddr},
     rc::Rc,
     time::{Duration, Instant},
 };
 
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message};
 use godwit_coap::{Code, FailReason, Fate, Response};
+use godwit_dtls as dtls;
 
 use super::{
-    Connections,
+    Connections, Progress,
     core::{Connection, Output},
+    secure::path::Place,
+    secured::{Lower, Secured},
 };
 use crate::{
     clock,
@@ -20,12 +22,9 @@ use crate::{
         link::{Call, Downlink, Link, Security, Uplink},
     },
     identity::{DeviceId, RegistrationId},
+    ingress::admission::Handshake,
     metrics::labels,
-    shard::{
-        ActorKey, Target,
-        outbox::{SocketId, Transmit},
-        timers::TimerKey,
-    },
+    shard::{ActorKey, Target, outbox::Transmit, timers::TimerKey},
 };
 
 /// How long a connection without an endpoint stays: as long as its answers may be asked for again.
@@ -37,24 +36,48 @@ const UNLINKED_FOR: Duration = Duration::from_secs(247);
 pub(super) enum Input {
     /// From the peer.
     Datagram {
-        /// The local address that it was sent to.
-        to: Option<IpAddr>,
+        /// Where it came from.
+        from: Place,
         /// The payload.
         bytes: Box<[u8]>,
+    },
+    /// A ClientHello with a good cookie.
+    Hello {
+        /// Where it came from.
+        from: Place,
+        /// The handshake's place in the budget.
+        permit: Handshake,
+        /// The datagram.
+        bytes: Box<[u8]>,
+    },
+    /// The answer to a question of the handshake; `failed`: the store did not give one.
+    Resolved {
+        /// The question.
+        ticket: dtls::Ticket,
+        /// The answer.
+        answer: dtls::Answer,
+        /// Whether the store has failed.
+        failed: bool,
     },
     /// From the endpoint of a device.
     Downlink(DeviceId, Downlink),
     /// The answer to a request for a registration that is not this connection's.
     Answer(Downlink),
+    /// The credential was changed or removed; sessions of this version of it go on.
+    Revoked(Option<u64>),
     /// The armed deadline has passed.
     Deadline,
 }
 
 /// One peer's actor.
 pub(super) struct ConnectionActor {
-    shard: Rc<Connections>,
-    core: Connection,
-    link: Link,
+    pub(super) shard: Rc<Connections>,
+    pub(super) core: Connection,
+    pub(super) link: Link,
+    /// DTLS beneath the core.
+    pub(super) lower: Option<Box<Lower>>,
+    /// Shared with the table of connections, where others look at it.
+    pub(super) progress: Rc<Progress>,
     timer: TimerKey,
     armed: Option<Instant>,
     /// An endpoint has taken the connection for its own.
@@ -67,17 +90,28 @@ impl ConnectionActor {
     pub(super) fn new(
         shard: Rc<Connections>,
         key: ActorKey,
-        socket: SocketId,
-        remote: SocketAddr,
-        local: Option<IpAddr>,
+        place: Place,
         core: Connection,
+        lower: Option<Lower>,
+        progress: Rc<Progress>,
     ) -> Self {
         let timer = shard.timers.insert(Target::Connection(key));
+        let Place { socket, remote, local } = place;
         let link = Link { connection: key, socket, remote, local, security: Security::NoSec };
-        Self { shard, core, link, timer, armed: None, linked: false, unlinked_until: None }
+        Self {
+            shard,
+            core,
+            link,
+            lower: lower.map(Box::new),
+            progress,
+            timer,
+            armed: None,
+            linked: false,
+            unlinked_until: None,
+        }
     }
 
-    fn count(&self, fate: Fate) {
+    pub(super) fn count(&self, fate: Fate) {
         let metrics = &self.shard.metrics;
         match fate {
             Fate::Duplicate => metrics.coap_duplicates.increment(1),
@@ -87,23 +121,40 @@ impl ConnectionActor {
         }
     }
 
-    /// Does all that the core has to say, then arms the deadline.
+    /// Does all that DTLS and the core have to say, then arms the deadline.
     fn drive(&mut self, now: Instant, ctx: &mut Context<Self>) {
+        loop {
+            // One at a time: what a record leads to must be done before the next one.
+            let said = self.drive_lower(now, ctx);
+            self.drive_core(now, ctx);
+            if !said {
+                break;
+            }
+        }
+        self.note_progress();
+        self.rearm(now, ctx);
+    }
+
+    fn drive_core(&mut self, now: Instant, ctx: &mut Context<Self>) {
         while let Some(output) = self.core.poll(now, self.shard.endpoints.policy()) {
             match output {
-                Output::Transmit(bytes) => {
-                    let datagram = Transmit { to: self.link.remote, from: self.link.local, bytes };
-                    self.shard.outbox.push(self.link.socket, datagram);
-                }
+                Output::Transmit(message) => self.transmit(now, message),
                 Output::Uplink(device, uplink) => self.hand_up(now, device, uplink),
                 Output::Foreign(call, registration) => self.answer_foreign(call, registration, ctx),
                 Output::Refused(code) => self.shard.metrics.registration_refused(&code.to_string()),
             }
         }
-        self.rearm(now, ctx);
     }
 
-    fn hand_up(&mut self, now: Instant, device: DeviceId, uplink: Uplink) {
+    fn transmit(&mut self, now: Instant, message: Vec<u8>) {
+        if self.lower.is_some() {
+            return self.seal(now, &message);
+        }
+        let datagram = Transmit { to: self.link.remote, from: self.link.local, bytes: message };
+        self.shard.outbox.push(self.link.socket, datagram);
+    }
+
+    pub(super) fn hand_up(&mut self, now: Instant, device: DeviceId, uplink: Uplink) {
         if matches!(uplink, Uplink::Failed { reason: FailReason::Timeout, .. }) {
             self.shard.metrics.coap_timeouts.increment(1);
         }
@@ -111,16 +162,21 @@ impl ConnectionActor {
             Delivery::Delivered => {}
             Delivery::Dropped(uplink) => {
                 self.shard.metrics.mailbox_drops[labels::Arrow::ConnectionEndpoint].increment(1);
-                self.core.undelivered(&uplink);
+                self.undelivered(now, &uplink);
             }
             Delivery::Overloaded(uplink) => match *uplink {
                 Uplink::Register { call, .. } => {
                     let busy = Response::diagnostic(Code::SERVICE_UNAVAILABLE, "overloaded").max_age(30);
                     self.core.respond(now, call, busy);
                 }
-                uplink => self.core.undelivered(&uplink),
+                uplink => self.undelivered(now, &uplink),
             },
         }
+    }
+
+    fn undelivered(&mut self, now: Instant, uplink: &Uplink) {
+        self.core.undelivered(uplink);
+        self.session_undelivered(now, uplink);
     }
 
     /// An update or de-register from an address from which nobody registered.
@@ -137,40 +193,69 @@ impl ConnectionActor {
     }
 
     fn rearm(&mut self, now: Instant, ctx: &mut Context<Self>) {
-        if self.linked {
-            self.unlinked_until = None;
-        } else if self.unlinked_until.is_none() {
-            self.unlinked_until = Some(now + UNLINKED_FOR);
-        }
-        if self.unlinked_until.is_some_and(|until| until <= now) {
+        let unlinked = match &self.lower {
+            // Its endpoint ends it, or its handshake does.
+            Some(lower) => lower.until(),
+            None if self.linked => None,
+            None => self.unlinked_until.or(Some(now + UNLINKED_FOR)),
+        };
+        self.unlinked_until = unlinked;
+        if unlinked.is_some_and(|until| until <= now) {
             ctx.stop();
             return;
         }
-        let due = [self.core.poll_timeout(), self.unlinked_until].into_iter().flatten().min();
+        let lower = self.lower.as_ref().and_then(|lower| lower.poll_timeout());
+        let due = [self.core.poll_timeout(), lower, unlinked].into_iter().flatten().min();
         if due != self.armed {
             self.armed = due;
             self.shard.timers.arm(self.timer, due);
+        }
+    }
+
+    fn handle_downlink(&mut self, now: Instant, device: DeviceId, downlink: Downlink) {
+        match downlink {
+            Downlink::Link { .. } => {
+                self.linked = true;
+                if let Some(earlier) = self.core.device().filter(|earlier| *earlier != device) {
+                    self.shard.endpoints.unlinked(earlier, self.link.connection);
+                }
+            }
+            Downlink::Unlink => self.linked = false,
+            _ => {}
+        }
+        if let Err((token, _)) = self.core.handle_downlink(now, downlink) {
+            self.hand_up(now, device, Uplink::Failed { token, reason: FailReason::BadOption });
         }
     }
 }
 
 impl Actor for ConnectionActor {
     type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        // What a handshake has to say to its first message, or a claim to its endpoint.
+        self.begin();
+        self.drive(clock::now(), ctx);
+    }
 }
 
 impl Handler<Input> for ConnectionActor {
     type Result = ();
 
     fn handle(&mut self, input: Input, ctx: &mut Context<Self>) {
+        if self.progress.is_retired() {
+            return ctx.stop();
+        }
         let now = clock::now();
         match input {
-            Input::Datagram { to, bytes } => {
-                if to.is_some() {
-                    self.link.local = to;
-                }
+            Input::Datagram { from, bytes } if self.lower.is_some() => self.handle_sealed(now, from, bytes),
+            Input::Datagram { from, bytes } => {
+                self.link.local = from.local.or(self.link.local);
                 let fate = self.core.handle_datagram(now, &bytes);
                 self.count(fate);
             }
+            Input::Hello { from, permit, bytes } => self.handle_hello(now, from, permit, &bytes),
+            Input::Resolved { ticket, answer, failed } => self.handle_resolved(now, ticket, answer, failed),
             // The address is another device's by now.
             Input::Downlink(device, downlink)
                 if downlink.is_personal() && self.core.device() != Some(device) =>
@@ -178,32 +263,29 @@ impl Handler<Input> for ConnectionActor {
                 self.shard.endpoints.unlinked(device, self.link.connection);
             }
             Input::Downlink(_, Downlink::Close) => {
+                self.leave();
                 // What the peer may still repeat is answered from the store.
-                self.core.link(None);
+                self.core.unlink();
                 ctx.stop();
                 return;
             }
-            Input::Downlink(device, downlink) => {
-                match downlink {
-                    Downlink::Link { .. } => {
-                        self.linked = true;
-                        if let Some(earlier) = self.core.device().filter(|earlier| *earlier != device) {
-                            self.shard.endpoints.unlinked(earlier, self.link.connection);
-                        }
-                    }
-                    Downlink::Unlink => self.linked = false,
-                    _ => {}
-                }
-                if let Err((token, _)) = self.core.handle_downlink(now, downlink) {
-                    self.hand_up(now, device, Uplink::Failed { token, reason: FailReason::BadOption });
-                }
-            }
+            Input::Downlink(
+                _,
+                downlink @ (Downlink::SessionStored { .. }
+                | Downlink::SessionRefused { .. }
+                | Downlink::SessionClaimed { .. }),
+            ) => self.handle_session(now, downlink, ctx),
+            Input::Downlink(device, downlink) => self.handle_downlink(now, device, downlink),
             Input::Answer(downlink) => {
                 // A reply can't fail to be sent.
                 let _ = self.core.handle_downlink(now, downlink);
             }
+            Input::Revoked(version) => self.handle_revoked(now, version, ctx),
             Input::Deadline => {
                 self.armed = None;
+                if let Some(lower) = &mut self.lower {
+                    lower.handle_timeout(now);
+                }
                 let repeated = self.core.handle_timeout(now);
                 self.shard.metrics.coap_retransmissions.increment(repeated.into());
             }
@@ -216,9 +298,17 @@ impl Drop for ConnectionActor {
     /// However the actor ends, a panic included, it leaves every index.
     fn drop(&mut self) {
         self.shard.timers.remove(self.timer);
+        self.forget_session();
         self.shard.closed(self.link.connection, (self.link.socket, self.link.remote));
         if let Some(device) = self.core.device() {
             self.shard.endpoints.unlinked(device, self.link.connection);
         }
+    }
+}
+
+impl ConnectionActor {
+    /// What DTLS has proved, if it has.
+    pub(super) fn secured(&self) -> Option<Secured> {
+        self.link.security.secured().copied()
     }
 }

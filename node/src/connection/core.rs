@@ -36,18 +36,28 @@ pub(super) enum Output {
 pub(super) struct Connection {
     peer: Peer,
     device: Option<DeviceId>,
+    /// A handshake has proved that the peer is `device`: nobody else ever speaks here.
+    proven: bool,
+    /// The number of the record that brought the datagram at hand; 0 without DTLS.
+    record: u64,
     open: SmallVec<[(Token, ExchangeId); 1]>,
 }
 
 impl Connection {
-    /// A connection whose endpoint, if it is known, is `device`.
-    pub(super) fn new(
-        config: Arc<godwit_coap::Config>,
-        first_message_id: u16,
-        seed: u64,
-        device: Option<DeviceId>,
-    ) -> Self {
-        Self { peer: Peer::new(config, first_message_id, seed), device, open: SmallVec::new() }
+    /// A connection that nobody has spoken over.
+    pub(super) fn new(config: Arc<godwit_coap::Config>, first_message_id: u16, seed: u64) -> Self {
+        let peer = Peer::new(config, first_message_id, seed);
+        Self { peer, device: None, proven: false, record: 0, open: SmallVec::new() }
+    }
+
+    /// The same for the device that is known by its address, if any is.
+    pub(super) fn linked(self, device: Option<DeviceId>) -> Self {
+        Self { device, ..self }
+    }
+
+    /// The same for a device that a handshake has proved.
+    pub(super) fn proven(self, device: DeviceId) -> Self {
+        Self { device: Some(device), proven: true, ..self }
     }
 
     /// The device that registered over this connection.
@@ -55,13 +65,19 @@ impl Connection {
         self.device
     }
 
-    /// Links the connection to a device's endpoint, or to none.
-    pub(super) fn link(&mut self, device: Option<DeviceId>) {
-        self.device = device;
+    /// Leaves the device to whom it was linked.
+    pub(super) fn unlink(&mut self) {
+        self.device = None;
     }
 
     pub(super) fn handle_datagram(&mut self, now: Instant, bytes: &[u8]) -> Fate {
         self.peer.handle_datagram(now, bytes)
+    }
+
+    /// Takes the plaintext of a record. What comes of it names the record's number.
+    pub(super) fn handle_record(&mut self, now: Instant, number: u64, plaintext: &[u8]) -> Fate {
+        self.record = number;
+        self.peer.handle_datagram(now, plaintext)
     }
 
     /// Answers how many messages were sent again.
@@ -124,6 +140,7 @@ impl Connection {
                     self.peer.limit_body(bytes);
                 }
             }
+            Downlink::Unlink if self.proven => {}
             Downlink::Unlink => self.device = None,
             // The actor's business.
             Downlink::Close
@@ -174,7 +191,7 @@ impl Connection {
         let event = self.peer.poll_event()?;
         Some(match event {
             Event::Request { id, request, message_id, token, .. } => {
-                let call = Call { id, message_id, token, number: 0 };
+                let call = Call { id, message_id, token, number: self.record };
                 match self.handle_request(policy, call, request) {
                     Ok(output) => Some(output),
                     Err(response) => {
@@ -219,13 +236,7 @@ impl Connection {
             Resource::Discover => return Err(resource::discover(&request)),
             Resource::Register => {
                 let registration = Registration::parse(&request, policy)?;
-                let Some(endpoint) = registration.endpoint.as_deref() else {
-                    return Err(Response::diagnostic(
-                        Code::BAD_REQUEST,
-                        "ep is missing: without DTLS a device must give its endpoint name",
-                    ));
-                };
-                let device = DeviceId::of(endpoint);
+                let device = self.registering(registration.endpoint.as_deref())?;
                 Output::Uplink(device, Uplink::Register { call, registration: Box::new(registration) })
             }
             Resource::Update(registration) => match self.device {
@@ -248,6 +259,22 @@ impl Connection {
                 }
             },
         })
+    }
+
+    /// The device that registers under this name: it must be the credential's, where one was proved.
+    fn registering(&self, endpoint: Option<&str>) -> Result<DeviceId, Response> {
+        let named = endpoint.map(DeviceId::of);
+        match (named, self.device.filter(|_| self.proven)) {
+            (Some(named), Some(proven)) if named != proven => {
+                Err(Response::diagnostic(Code::FORBIDDEN, "ep is not the endpoint of this credential"))
+            }
+            (_, Some(proven)) => Ok(proven),
+            (Some(named), None) => Ok(named),
+            (None, None) => Err(Response::diagnostic(
+                Code::BAD_REQUEST,
+                "ep is missing: without DTLS a device must give its endpoint name",
+            )),
+        }
     }
 
     fn uplink(&self, uplink: Uplink) -> Option<Output> {

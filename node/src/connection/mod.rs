@@ -1,13 +1,17 @@
-//! Connections: one actor per peer, which speaks CoAP with it.
+//! Connections: one actor per peer, which speaks CoAP with it, over DTLS or not.
 //!
 //! ```text
-//! ingress ─ Datagram ─► actor ─► core (message layer, resources) ─ Uplink ─► endpoint
-//! outbox ◄─ Transmit ──── actor ◄─ core ◄─────────────────────── Downlink ── endpoint
+//! ingress ─ Datagram ─► actor ─ (secure) ─► core (message layer, resources) ─ Uplink ─► endpoint
+//! outbox ◄─ Transmit ──── actor ◄ (secure) ◄─ core ◄───────────────────── Downlink ── endpoint
 //! ```
 
 mod actor;
 mod core;
+mod links;
+mod progress;
 mod resource;
+pub mod secure;
+mod secured;
 #[cfg(test)]
 mod tests;
 
@@ -17,21 +21,26 @@ use std::{
     net::{IpAddr, SocketAddr},
     rc::Rc,
     sync::Arc,
+    time::Instant,
 };
 
 use actix::{Actor, Addr, prelude::SendError};
+use godwit_coap::BlockSize;
+use godwit_dtls::cid::Cid;
 
+pub use self::secure::path::Place;
 use self::{
     actor::{ConnectionActor, Input},
     core::Connection,
+    progress::Progress,
+    secure::{Ground, channel::Channel, fate},
+    secured::Lower,
 };
 use crate::{
-    endpoint::{
-        Endpoints,
-        link::{Downlink, Link, Links, Reach, Security},
-    },
+    endpoint::Endpoints,
     entropy,
     identity::{AssociationId, DeviceId},
+    ingress::{admission::Handshake, shard::Listener},
     metrics,
     metrics::labels,
     shard::{
@@ -40,8 +49,10 @@ use crate::{
         table::Table,
         timers::Timers,
     },
-    store::Numbers,
 };
+
+/// What a CoAP message may have besides its payload, in bytes: header, token, and the options of one block.
+const MESSAGE_OVERHEAD: usize = 128;
 
 /// The connections of one shard.
 pub struct Connections {
@@ -50,10 +61,18 @@ pub struct Connections {
     timers: Rc<Timers<Target>>,
     endpoints: Rc<Endpoints>,
     metrics: Rc<metrics::Shard>,
-    table: Table<Addr<ConnectionActor>>,
+    /// Where secured connections stand; `None`: this node speaks no DTLS.
+    ground: Option<Rc<Ground>>,
+    table: Table<Resident>,
     by_peer: RefCell<HashMap<(SocketId, SocketAddr), ActorKey>>,
-    /// The local addresses of the shard's sockets.
-    bound: Box<[SocketAddr]>,
+    /// The shard's sockets.
+    bound: Box<[Listener]>,
+}
+
+/// A live connection.
+struct Resident {
+    address: Addr<ConnectionActor>,
+    progress: Rc<Progress>,
 }
 
 /// What became of a datagram that was offered to the connections.
@@ -68,14 +87,15 @@ pub enum Offer {
 }
 
 impl Connections {
-    /// No connections yet. `bound` are the local addresses of the shard's sockets.
+    /// No connections yet. `bound` are the shard's sockets, with their real ports.
     pub fn new(
         coap: Arc<godwit_coap::Config>,
         outbox: Rc<Outbox>,
         timers: Rc<Timers<Target>>,
         endpoints: Rc<Endpoints>,
         metrics: Rc<metrics::Shard>,
-        bound: Box<[SocketAddr]>,
+        ground: Option<Rc<Ground>>,
+        bound: Box<[Listener]>,
     ) -> Rc<Self> {
         Rc::new(Self {
             coap,
@@ -83,17 +103,30 @@ impl Connections {
             timers,
             endpoints,
             metrics,
+            ground,
             table: Table::default(),
             by_peer: RefCell::default(),
             bound,
         })
     }
 
-    /// Hands a datagram to the connection with its sender.
-    pub fn offer(&self, socket: SocketId, from: SocketAddr, to: Option<IpAddr>, bytes: &[u8]) -> Offer {
-        let Some(key) = self.by_peer.borrow().get(&(socket, from)).copied() else { return Offer::Unknown };
-        let sent = self.table.with(key, |actor| actor.try_send(Input::Datagram { to, bytes: bytes.into() }));
-        match sent {
+    /// Hands a datagram to the connection that its sender's address leads to.
+    pub fn offer(&self, from: Place, bytes: &[u8]) -> Offer {
+        let Some(key) = self.by_peer.borrow().get(&(from.socket, from.remote)).copied() else {
+            return Offer::Unknown;
+        };
+        self.send_to(key, Input::Datagram { from, bytes: bytes.into() })
+    }
+
+    /// Hands a record to the connection that its Connection ID leads to.
+    pub fn offer_named(&self, cid: &Cid, from: Place, bytes: &[u8]) -> Offer {
+        let found = self.ground.as_ref().and_then(|ground| ground.find(cid));
+        let Some(key) = found else { return Offer::Unknown };
+        self.send_to(key, Input::Datagram { from, bytes: bytes.into() })
+    }
+
+    fn send_to(&self, key: ActorKey, input: Input) -> Offer {
+        match self.table.with(key, |resident| resident.address.try_send(input)) {
             Some(Ok(())) => Offer::Delivered,
             Some(Err(SendError::Full(_))) => {
                 self.metrics.mailbox_drops[labels::Arrow::IngressConnection].increment(1);
@@ -103,36 +136,112 @@ impl Connections {
         }
     }
 
-    /// Whether there is a connection with this peer.
+    /// Whether there is a connection that this peer's address leads to.
     pub fn has(&self, socket: SocketId, peer: SocketAddr) -> bool {
         self.by_peer.borrow().contains_key(&(socket, peer))
     }
 
-    /// Starts a connection with a peer. `device` is whose it is, where that is known; `first_message_id` is where
-    /// its own messages begin.
-    pub fn open(
+    /// Starts a connection without DTLS. `device` is whose it is, where that is known.
+    pub fn open(self: &Rc<Self>, place: Place, device: Option<DeviceId>) -> ActorKey {
+        let core = self.core(usize::MAX).linked(device);
+        self.start(place, core, true, |_| None)
+    }
+
+    /// Begins a handshake, or lets the one under way with this peer go on, by a ClientHello that has a good cookie.
+    pub fn accept(self: &Rc<Self>, from: Place, permit: Handshake, hello: &[u8], now: Instant) -> Offer {
+        let Some(ground) = self.ground.clone() else { return Offer::Unknown };
+        let known = self.by_peer.borrow().get(&(from.socket, from.remote)).copied();
+        if let Some(key) = known.filter(|key| self.table.with(*key, |_| ()).is_some()) {
+            return self.send_to(key, Input::Hello { from, permit, bytes: hello.into() });
+        }
+        self.start(from, self.core(usize::MAX), true, |key| {
+            let (channel, fate) = Channel::accept(ground, key, from, now, permit, hello);
+            fate::count(&self.metrics.dtls, &fate);
+            Some(Lower::open(channel, None))
+        });
+        Offer::Delivered
+    }
+
+    /// Starts a connection for a stored session, which asks the device's endpoint for it. `waiting`: datagrams for it,
+    /// of which one has authenticated. `cid`: by which its records find it; without one the address does.
+    pub fn claim(
         self: &Rc<Self>,
-        socket: SocketId,
-        remote: SocketAddr,
-        local: Option<IpAddr>,
-        device: Option<DeviceId>,
+        device: DeviceId,
+        association: AssociationId,
+        cid: Option<Cid>,
+        waiting: Vec<(Place, Box<[u8]>)>,
+        now: Instant,
+    ) {
+        let (Some(ground), Some(place)) = (&self.ground, waiting.first().map(|(from, _)| *from)) else {
+            return;
+        };
+        let key = self.start(place, self.core(usize::MAX), cid.is_none(), |_| {
+            Some(Lower::claiming(device, association, cid, waiting, now))
+        });
+        ground.attach(device, key);
+        if let Some(cid) = cid {
+            ground.index(cid, key);
+        }
+    }
+
+    /// Puts an actor into the table; `by_address`: its peer's address leads to it.
+    fn start(
+        self: &Rc<Self>,
+        place: Place,
+        core: Connection,
+        by_address: bool,
+        lower: impl FnOnce(ActorKey) -> Option<Lower>,
     ) -> ActorKey {
-        // In the lower half of all message ids; endpoints number their requests in the upper one.
-        let first = u16::from_be_bytes(entropy::bytes()) & 0x7fff;
-        let core = Connection::new(self.coap.clone(), first, entropy::u64(), device);
-        let key = self
-            .table
-            .insert_with(|key| ConnectionActor::new(self.clone(), key, socket, remote, local, core).start());
-        if let Some(earlier) = self.by_peer.borrow_mut().insert((socket, remote), key) {
+        let key = self.table.insert_with(|key| {
+            let progress = Rc::new(Progress::default());
+            let actor = ConnectionActor::new(self.clone(), key, place, core, lower(key), progress.clone());
+            Resident { address: actor.start(), progress }
+        });
+        if by_address
+            && let Some(earlier) = self.by_peer.borrow_mut().insert((place.socket, place.remote), key)
+        {
             self.table.remove(earlier);
         }
         self.metrics.actors[labels::Actor::Connection].increment(1.0);
         key
     }
 
+    /// A core whose messages fit into records of `limit` bytes, and that nobody is linked to.
+    fn core(&self, limit: usize) -> Connection {
+        let coap = match BlockSize::fitting(limit.saturating_sub(MESSAGE_OVERHEAD)) {
+            Some(block_size) if block_size < self.coap.block_size => Arc::new(godwit_coap::Config {
+                block_size,
+                max_payload: block_size.bytes().min(self.coap.max_payload),
+                ..(*self.coap).clone()
+            }),
+            _ => self.coap.clone(),
+        };
+        // In the lower half of all message ids; endpoints number their requests in the upper one.
+        let first = u16::from_be_bytes(entropy::bytes()) & 0x7fff;
+        Connection::new(coap, first, entropy::u64())
+    }
+
+    /// Makes an address lead to a connection in place of another, or of none.
+    fn readdress(&self, key: ActorKey, from: (SocketId, SocketAddr), to: Option<(SocketId, SocketAddr)>) {
+        let mut by_peer = self.by_peer.borrow_mut();
+        if to != Some(from) && by_peer.get(&from) == Some(&key) {
+            by_peer.remove(&from);
+        }
+        if let Some(to) = to {
+            by_peer.insert(to, key);
+        }
+    }
+
+    /// Ends the connections of a device whose credential was changed; those that this `version` of it has let in go on.
+    pub fn revoke(&self, device: DeviceId, version: Option<u64>) {
+        for key in self.ground.iter().flat_map(|ground| ground.of_device(device)) {
+            self.table.with(key, |resident| resident.address.do_send(Input::Revoked(version)));
+        }
+    }
+
     /// Tells a connection that its deadline has passed.
     pub fn deadline(&self, key: ActorKey) {
-        self.table.with(key, |actor| actor.do_send(Input::Deadline));
+        self.table.with(key, |resident| resident.address.do_send(Input::Deadline));
     }
 
     /// CoAP parameters.
@@ -155,80 +264,14 @@ impl Connections {
         self.table.is_empty()
     }
 
+    /// The address that a socket is bound to.
+    fn bound_of(&self, socket: SocketId) -> Option<SocketAddr> {
+        self.bound.get(usize::from(socket.0)).map(|bound| bound.address)
+    }
+
     fn closed(&self, key: ActorKey, at: (SocketId, SocketAddr)) {
         self.table.remove(key);
-        let mut by_peer = self.by_peer.borrow_mut();
-        if by_peer.get(&at) == Some(&key) {
-            by_peer.remove(&at);
-        }
+        self.readdress(key, at, None);
         self.metrics.actors[labels::Actor::Connection].decrement(1.0);
-    }
-}
-
-impl Links for Connections {
-    fn deliver(&self, connection: ActorKey, device: DeviceId, downlink: Downlink) -> bool {
-        self.table.with(connection, |actor| actor.do_send(Input::Downlink(device, downlink))).is_some()
-    }
-
-    fn reach(
-        self: Rc<Self>,
-        device: DeviceId,
-        peer: SocketAddr,
-        local: Option<SocketAddr>,
-        how: Reach,
-    ) -> Option<Link> {
-        if !matches!(how, Reach::Plain) {
-            return None;
-        }
-        let socket = socket_for(&self.bound, peer, local)?;
-        let local = local.map(|local| local.ip()).filter(|ip| !ip.is_unspecified());
-        let open = self.by_peer.borrow().get(&(socket, peer)).copied();
-        let connection = open.unwrap_or_else(|| self.open(socket, peer, local, Some(device)));
-        Some(Link { connection, socket, remote: peer, local, security: Security::NoSec })
-    }
-
-    fn local(&self, link: &Link) -> Option<SocketAddr> {
-        let bound = self.bound.get(usize::from(link.socket.0))?;
-        Some(SocketAddr::new(link.local.unwrap_or(bound.ip()), bound.port()))
-    }
-
-    fn numbers(&self, _: ActorKey) -> Option<(AssociationId, Numbers)> {
-        None
-    }
-
-    fn retire(&self, _: ActorKey) -> Option<(AssociationId, Numbers)> {
-        None
-    }
-}
-
-/// The socket by which a peer is reached: the one that it sends to, or else the first of its family.
-fn socket_for(bound: &[SocketAddr], peer: SocketAddr, local: Option<SocketAddr>) -> Option<SocketId> {
-    let any = |bound: &SocketAddr| bound.ip().is_unspecified();
-    let reaches = |bound: &SocketAddr| bound.is_ipv4() == peer.is_ipv4() || (bound.is_ipv6() && any(bound));
-    let same = |bound: &SocketAddr| {
-        local.is_some_and(|local| local.port() == bound.port() && (any(bound) || local.ip() == bound.ip()))
-    };
-    let at = bound.iter().position(|bound| reaches(bound) && same(bound));
-    let at = at.or_else(|| bound.iter().position(reaches))?;
-    u8::try_from(at).ok().map(SocketId)
-}
-
-#[cfg(test)]
-mod address_tests {
-    use super::*;
-
-    #[test]
-    fn a_peer_is_reached_by_the_socket_that_it_sends_to() {
-        let address = |text: &str| text.parse::<SocketAddr>().unwrap();
-        let bound = [address("127.0.0.1:5683"), address("[::]:5685"), address("0.0.0.0:5687")];
-        let socket = |peer, local: Option<&str>| {
-            socket_for(&bound, address(peer), local.map(address)).map(|socket| socket.0)
-        };
-        assert_eq!(socket("127.0.0.2:9", Some("127.0.0.1:5683")), Some(0));
-        assert_eq!(socket("127.0.0.2:9", Some("10.0.0.1:5687")), Some(2));
-        assert_eq!(socket("[::1]:9", Some("[::1]:5685")), Some(1));
-        assert_eq!(socket("127.0.0.2:9", Some("10.0.0.1:1")), Some(0), "a setting has changed");
-        assert_eq!(socket("[::1]:9", None), Some(1));
-        assert_eq!(socket_for(&bound[..1], address("[::1]:9"), None), None);
     }
 }

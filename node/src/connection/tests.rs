@@ -30,7 +30,7 @@ impl Pair {
         let config = Arc::new(Config::default());
         Self {
             now: clock::now(),
-            connection: Connection::new(config.clone(), 0x0800, 1, linked.map(DeviceId::of)),
+            connection: Connection::new(config.clone(), 0x0800, 1).linked(linked.map(DeviceId::of)),
             device: Peer::new(config, 7, 2),
             tokens: 0,
             outputs: Vec::new(),

@@ -299,7 +299,7 @@ fn refuse_uplink(endpoints: &Endpoints, device: DeviceId, link: Link, uplink: &U
                 Uplink::SessionPromoted { association } | Uplink::SessionClaim { association } => {
                     *association
                 }
-                Uplink::SessionEstablished { session } => session.association,
+                Uplink::SessionEstablished { session, .. } => session.association,
                 _ => return,
             };
             let reason = match failure {

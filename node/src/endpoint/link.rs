@@ -119,8 +119,10 @@ pub enum Uplink {
     /// A handshake has proved that the peer is this device. Its last flight leaves after
     /// [`Downlink::SessionStored`]. A resumed session is provisional until [`Uplink::SessionPromoted`].
     SessionEstablished {
-        /// The session as it is to be stored.
+        /// The session as it is to be stored. When it was heard and when it expires are the endpoint's to say.
         session: Box<Session>,
+        /// It was made with the secret that a rotation gave, so the one before is not needed any more.
+        rotated: bool,
     },
     /// The first record under a provisional session's keys has come; its answer waits for
     /// [`Downlink::SessionStored`].
@@ -150,7 +152,8 @@ pub enum Uplink {
         /// The node's own.
         local: Option<SocketAddr>,
     },
-    /// A session is no longer in use here.
+    /// A session is no longer in use here. [`SessionEnd::Closed`] is answered by [`Downlink::SessionStored`] once it is
+    /// on record.
     SessionClosed {
         /// The session.
         association: AssociationId,
@@ -354,6 +357,7 @@ pub trait Links {
     /// A connection's session and how far its numbers may have gone, to be written along with any change of state.
     fn numbers(&self, connection: ActorKey) -> Option<(AssociationId, Numbers)>;
 
-    /// Ends a connection: from now on nothing is received or sent over it. Its session's numbers, exact.
-    fn retire(&self, connection: ActorKey) -> Option<(AssociationId, Numbers)>;
+    /// Ends all secured connections of a device: from now on nothing is received or sent over them. The exact numbers of
+    /// their sessions. Due whenever an endpoint gives its device up.
+    fn retire(&self, device: DeviceId) -> Vec<(AssociationId, Numbers)>;
 }

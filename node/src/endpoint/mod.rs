@@ -168,6 +168,14 @@ impl Endpoints {
         }
     }
 
+    /// Hands something to a device's endpoint if that is live; nobody is activated for it.
+    pub fn inform(&self, device: DeviceId, link: Link, uplink: Uplink) {
+        if let Some(Place::Live(key)) = self.by_device.borrow().get(&device) {
+            let input = Mail::Core(Input::Uplink(link, uplink));
+            self.table.with(*key, |resident| resident.address.do_send(input));
+        }
+    }
+
     /// Tells an endpoint that its deadline has passed.
     pub fn deadline(&self, key: ActorKey) {
         self.table.with(key, |resident| resident.address.do_send(Mail::Core(Input::Deadline)));
@@ -222,8 +230,8 @@ impl Endpoints {
             ShardMessage::Cancel { device, operation, reply } => {
                 self.command(device, Mail::Cancel(operation, reply));
             }
-            // For the router of the shard, which takes it before.
-            ShardMessage::Datagram(_) => {}
+            // For the shard itself, which takes them before.
+            ShardMessage::Datagram(_) | ShardMessage::Revoked { .. } | ShardMessage::LanesExtended(_) => {}
             ShardMessage::DeviceChanged { device, done } => self.refresh_access(device, done),
             ShardMessage::ProfileChanged { name, done } => self.refresh_profile(name, done),
             ShardMessage::ModelsChanged { done } => {

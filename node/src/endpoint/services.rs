@@ -102,6 +102,16 @@ pub enum ShardMessage {
         /// Dropped when its endpoint knows.
         done: oneshot::Sender<()>,
     },
+    /// A device's credential was changed or removed: connections by another version end at once, without a word to
+    /// the endpoint. It goes to all shards.
+    Revoked {
+        /// The device.
+        device: DeviceId,
+        /// The version whose sessions go on; `None`: none of them does.
+        version: Option<u64>,
+    },
+    /// Nonces may be made up to this second.
+    LanesExtended(u32),
     /// A profile has changed.
     ProfileChanged {
         /// Its name.

@@ -151,7 +151,8 @@ impl Prefix {
         match address.to_canonical() {
             // No global IPv6 address begins with 0xff: the families don't meet.
             IpAddr::V4(ip) => {
-                prefix[..4].copy_from_slice(&[0xff, ip.octets()[0], ip.octets()[1], ip.octets()[2]])
+                prefix[0] = 0xff;
+                prefix[1..4].copy_from_slice(&ip.octets()[..3]);
             }
             IpAddr::V6(ip) => prefix[..7].copy_from_slice(&ip.octets()[..7]),
         }

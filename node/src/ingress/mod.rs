@@ -3,6 +3,7 @@
 pub mod admission;
 pub mod mmsg;
 mod route;
+mod secure;
 pub mod shard;
 pub mod socket;
 mod steer;

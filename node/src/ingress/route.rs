@@ -10,16 +10,17 @@
 use std::{
     cell::RefCell,
     collections::HashMap,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     rc::Rc,
     sync::{Arc, atomic::Ordering},
 };
 
 use godwit_coap::{Code, Event, Peer, Response};
 
+use super::{secure::Secure, socket::Kind};
 use crate::{
     clock,
-    connection::{Connections, Offer},
+    connection::{Connections, Offer, Place, secure::Ground},
     endpoint::{Arrived, Endpoints, Process, ShardMessage},
     identity::DeviceId,
     metrics::{
@@ -30,8 +31,8 @@ use crate::{
     store::Pointer,
 };
 
-/// Datagrams of one stranger that wait for the look-up of its address.
-const WAITING: usize = 4;
+/// Datagrams of one stranger that wait for the look-up of its address or session.
+pub(super) const WAITING: usize = 4;
 /// Strangers whose address is being looked up at once.
 const LOOKUPS: usize = 4096;
 /// Connections without an endpoint that a shard keeps; beyond, strangers are told to come later.
@@ -41,54 +42,66 @@ type Waiting = Vec<Box<[u8]>>;
 
 /// Routes the datagrams of one shard.
 pub(super) struct Router {
-    shard: ShardId,
-    process: Arc<Process>,
-    connections: Rc<Connections>,
+    pub(super) shard: ShardId,
+    pub(super) process: Arc<Process>,
+    pub(super) connections: Rc<Connections>,
     endpoints: Rc<Endpoints>,
-    metrics: Rc<metrics::Shard>,
+    pub(super) metrics: Rc<metrics::Shard>,
+    /// What is spoken on each socket.
+    kinds: Box<[Kind]>,
+    pub(super) secure: Option<Secure>,
     /// Datagrams that wait for the look-up of their sender.
     strangers: RefCell<HashMap<(SocketId, SocketAddr), Waiting>>,
 }
 
 impl Router {
-    /// Routes to these connections.
+    /// Routes to these connections what comes in by sockets of these kinds.
     pub(super) fn new(
         shard: ShardId,
         process: Arc<Process>,
         connections: Rc<Connections>,
         endpoints: Rc<Endpoints>,
         metrics: Rc<metrics::Shard>,
+        kinds: Box<[Kind]>,
+        ground: Option<Rc<Ground>>,
     ) -> Rc<Self> {
-        Rc::new(Self { shard, process, connections, endpoints, metrics, strangers: RefCell::default() })
+        let (secure, strangers) = (ground.map(Secure::new), RefCell::default());
+        Rc::new(Self { shard, process, connections, endpoints, metrics, kinds, secure, strangers })
     }
 
     /// Sends a datagram on its way.
-    pub(super) fn route(
-        self: &Rc<Self>,
-        socket: SocketId,
-        from: SocketAddr,
-        to: Option<IpAddr>,
-        bytes: &[u8],
-    ) {
+    pub(super) fn route(self: &Rc<Self>, from: Place, bytes: &[u8]) {
         if self.process.draining.load(Ordering::Relaxed) {
             return self.metrics.datagrams_dropped[DropReason::Draining].increment(1);
         }
-        match self.connections.offer(socket, from, to, bytes) {
+        if let Some(secure) = self.secure(from.socket) {
+            return self.route_secure(secure, from, bytes, false);
+        }
+        match self.connections.offer(from, bytes) {
             Offer::Delivered => self.metrics.session_lookups[Lookup::Local].increment(1),
             Offer::Full => self.metrics.datagrams_dropped[DropReason::MailboxFull].increment(1),
-            Offer::Unknown => self.look_up(socket, from, to, bytes),
+            Offer::Unknown => self.look_up(from, bytes),
         }
     }
 
     /// Takes a datagram that came to another shard.
-    pub(super) fn take(&self, arrived: &Arrived) {
+    pub(super) fn take(self: &Rc<Self>, arrived: &Arrived) {
         let Arrived { socket, from, to, bytes } = arrived;
-        if self.connections.offer(*socket, *from, *to, bytes) == Offer::Unknown {
+        let from = Place { socket: *socket, remote: *from, local: *to };
+        if let Some(secure) = self.secure(*socket) {
+            self.route_secure(secure, from, bytes, true);
+        } else if self.connections.offer(from, bytes) == Offer::Unknown {
             self.metrics.datagrams_dropped[DropReason::Ignored].increment(1);
         }
     }
 
-    fn look_up(self: &Rc<Self>, socket: SocketId, from: SocketAddr, to: Option<IpAddr>, bytes: &[u8]) {
+    /// What routes the datagrams of a socket where DTLS is spoken.
+    fn secure(&self, socket: SocketId) -> Option<&Secure> {
+        self.secure.as_ref().filter(|_| self.kinds.get(usize::from(socket.0)) == Some(&Kind::Dtls))
+    }
+
+    fn look_up(self: &Rc<Self>, place: Place, bytes: &[u8]) {
+        let Place { socket, remote: from, local: to } = place;
         let mut strangers = self.strangers.borrow_mut();
         if let Some(waiting) = strangers.get_mut(&(socket, from)) {
             if waiting.len() < WAITING {
@@ -122,15 +135,15 @@ impl Router {
                 }
                 Ok(Some(device)) => {
                     router.metrics.session_lookups[Lookup::Store].increment(1);
-                    router.connections.open(socket, from, to, Some(device));
+                    router.connections.open(place, Some(device));
                 }
                 Ok(None) => {
                     router.metrics.session_lookups[Lookup::Miss].increment(1);
                     let room = router.connections.len() < router.endpoints.len() + UNLINKED;
                     if !room || !requests {
-                        return waiting.iter().for_each(|bytes| router.dismiss(socket, from, to, bytes));
+                        return waiting.iter().for_each(|bytes| router.dismiss(place, bytes));
                     }
-                    router.connections.open(socket, from, to, None);
+                    router.connections.open(place, None);
                 }
                 // What the device repeats is looked up anew.
                 Err(error) => {
@@ -139,19 +152,20 @@ impl Router {
                 }
             }
             for bytes in waiting {
-                router.connections.offer(socket, from, to, &bytes);
+                router.connections.offer(place, &bytes);
             }
         });
     }
 
     /// The other shard that has a device.
-    fn elsewhere(&self, device: DeviceId) -> Option<ShardId> {
+    pub(super) fn elsewhere(&self, device: DeviceId) -> Option<ShardId> {
         self.process.directory.find(device).filter(|holder| *holder != self.shard)
     }
 
     /// Answers a stranger without keeping anything: RST to what answers nothing of ours, 5.03 to requests for which
     /// there is no room.
-    fn dismiss(&self, socket: SocketId, from: SocketAddr, to: Option<IpAddr>, bytes: &[u8]) {
+    fn dismiss(&self, place: Place, bytes: &[u8]) {
+        let Place { socket, remote, local } = place;
         let now = clock::now();
         let mut peer = Peer::new(self.connections.coap(), 0, 0);
         peer.handle_datagram(now, bytes);
@@ -170,7 +184,7 @@ impl Router {
             }
         }
         while let Some(answer) = peer.poll_transmit() {
-            self.connections.send(socket, from, to, answer);
+            self.connections.send(socket, remote, local, answer);
         }
     }
 }

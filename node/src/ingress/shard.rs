@@ -9,6 +9,7 @@
 use std::{net::SocketAddr, rc::Rc, sync::Arc};
 
 use actix::Arbiter;
+use godwit_dtls::nonce::NonceSource;
 
 use super::{
     mmsg::{BATCH, RecvBatch, SendBatch},
@@ -17,7 +18,10 @@ use super::{
 };
 use crate::{
     clock,
-    connection::Connections,
+    connection::{
+        Connections, Place,
+        secure::{Ground, settings::Settings},
+    },
     endpoint::{Endpoints, Process, ShardMessage},
     metrics::{self, labels::DropReason},
     shard::{
@@ -27,12 +31,21 @@ use crate::{
     },
 };
 
-/// Starts a shard on a thread of its own. `sockets` are its sockets, one for each listening address. `died` is called
-/// when the thread ends before the process does.
+/// What a shard needs where DTLS is spoken.
+pub struct Security {
+    /// What the process shares.
+    pub settings: Arc<Settings>,
+    /// The nonces of the shard's own lane.
+    pub nonces: NonceSource,
+}
+
+/// Starts a shard on a thread of its own. `sockets` are its sockets, one for each listening address; those for DTLS are
+/// deaf without `security`. `died` is called when the thread ends before the process does.
 pub fn start(
     shard: ShardId,
     process: Arc<Process>,
     coap: Arc<godwit_coap::Config>,
+    security: Option<Security>,
     sockets: Vec<BoundSocket>,
     died: impl Fn() + Send + Sync + 'static,
 ) -> Arbiter {
@@ -45,7 +58,7 @@ pub fn start(
     arbiter.spawn_fn(move || {
         let died: Arc<dyn Fn() + Send + Sync> = Arc::new(died);
         let guard = DeathBell(died.clone());
-        run(shard, process, coap, sockets, died);
+        run(shard, process, coap, security, sockets, died);
         // Lives as long as the thread's runtime.
         actix::spawn(async move {
             let _guard = guard;
@@ -70,18 +83,38 @@ fn run(
     shard: ShardId,
     process: Arc<Process>,
     coap: Arc<godwit_coap::Config>,
+    security: Option<Security>,
     sockets: Vec<BoundSocket>,
     died: Arc<dyn Fn() + Send + Sync>,
 ) {
     let metrics = Rc::new(metrics::Shard::new(usize::from(shard)));
     let timers = Rc::new(Timers::<Target>::new(clock::now()));
     let outbox = Rc::new(Outbox::new(sockets.len()));
-    let bound = sockets.iter().map(BoundSocket::local).collect();
+    let bound: Box<[Listener]> =
+        sockets.iter().map(|socket| Listener { address: socket.local(), kind: socket.kind }).collect();
+    let kinds = bound.iter().map(|listener| listener.kind).collect();
+    let ground = security
+        .map(|Security { settings, nonces }| Ground::new(settings, shard, process.inboxes.shards(), nonces));
     let endpoints = Endpoints::new(process.clone(), shard, timers.clone(), metrics.clone());
-    let connections =
-        Connections::new(coap, outbox.clone(), timers.clone(), endpoints.clone(), metrics.clone(), bound);
+    let connections = Connections::new(
+        coap,
+        outbox.clone(),
+        timers.clone(),
+        endpoints.clone(),
+        metrics.clone(),
+        ground.clone(),
+        bound,
+    );
     endpoints.attach(connections.clone());
-    let router = Router::new(shard, process.clone(), connections.clone(), endpoints.clone(), metrics.clone());
+    let router = Router::new(
+        shard,
+        process.clone(),
+        connections.clone(),
+        endpoints.clone(),
+        metrics.clone(),
+        kinds,
+        ground.clone(),
+    );
     let sockets: Rc<[Socket]> = sockets
         .into_iter()
         .map(|socket| socket.attach().expect("a bound socket can be watched by a new runtime"))
@@ -90,6 +123,7 @@ fn run(
         vital(&died, receive(sockets.clone(), index, router.clone(), metrics.clone()));
     }
     vital(&died, send(sockets, outbox, metrics));
+    let revoking = connections.clone();
     vital(&died, fire(timers, connections, endpoints.clone()));
     let publishing = endpoints.clone();
     vital(&died, async move { publishing.publish().await });
@@ -98,6 +132,12 @@ fn run(
             for message in process.inboxes.of(shard).take().await {
                 match message {
                     ShardMessage::Datagram(arrived) => router.take(&arrived),
+                    ShardMessage::Revoked { device, version } => revoking.revoke(device, version),
+                    ShardMessage::LanesExtended(until) => {
+                        if let Some(ground) = &ground {
+                            ground.extend_lane(until);
+                        }
+                    }
                     message => endpoints.handle(message),
                 }
             }
@@ -139,7 +179,8 @@ async fn receive(sockets: Rc<[Socket]>, index: usize, router: Rc<Router>, metric
                 metrics.datagrams_dropped[DropReason::Malformed].increment(1);
                 continue;
             }
-            router.route(id, datagram.from, datagram.to, datagram.bytes);
+            let from = Place { socket: id, remote: datagram.from, local: datagram.to };
+            router.route(from, datagram.bytes);
         }
         // The actors have their turn, and what they send leaves, before more is read. After a batch that is not full
         // they have it while the socket is waited for.
@@ -192,16 +233,16 @@ pub struct Listener {
 /// Binds the sockets of all shards: one list of sockets for each shard.
 ///
 /// # Errors
-/// The address, and what the kernel says of it.
+/// Where, and what the kernel says of it.
 pub fn bind_all(
     listen: &[Listener],
     shards: usize,
     receive_buffer: usize,
-) -> Result<Vec<Vec<BoundSocket>>, (SocketAddr, std::io::Error)> {
+) -> Result<Vec<Vec<BoundSocket>>, (Listener, std::io::Error)> {
     let mut of_shards: Vec<Vec<BoundSocket>> = (0..shards).map(|_| Vec::new()).collect();
-    for Listener { address, kind } in listen {
-        let sockets = super::socket::bind(*address, *kind, shards, receive_buffer)
-            .map_err(|error| (*address, error))?;
+    for listener in listen {
+        let sockets = super::socket::bind(listener.address, listener.kind, shards, receive_buffer)
+            .map_err(|error| (*listener, error))?;
         for (of_shard, socket) in of_shards.iter_mut().zip(sockets) {
             of_shard.push(socket);
         }

@@ -13,8 +13,10 @@ label! {
         MailboxFull = "mailbox_full",
         /// The source spent its budget of packets without a registration.
         Admission = "admission",
-        /// The socket did not take the reply.
+        /// The socket did not take the reply, or it could not be sealed.
         SendFailed = "send_failed",
+        /// It was for a session's new address, which has not proved itself yet.
+        UnprovenAddress = "unproven_address",
         /// The node is draining.
         Draining = "draining",
     }

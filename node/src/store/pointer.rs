@@ -8,7 +8,7 @@ use std::{
 use ring::digest;
 
 use super::value::Credential;
-use crate::identity::RegistrationId;
+use crate::identity::{RegistrationId, SessionId};
 
 /// A key that leads to a device. The store makes and removes pointers along with what they come from: a
 /// registration, a NoSec address ([`Change::Address`](super::Change::Address)), a session, a credential. Those that must be
@@ -23,6 +23,8 @@ pub enum Pointer {
     PskIdentity(Vec<u8>),
     /// A connection id of ours: unique among all sessions.
     Cid(Vec<u8>),
+    /// The id of a session, by which a handshake resumes it. Several associations of one device may share it.
+    Session(SessionId),
     /// The address of a device whose session has no connection id. The last session from it has it.
     SessionAddress(SocketAddr),
     /// The SHA-256 of a raw public key (SubjectPublicKeyInfo): unique among all credentials.
@@ -41,6 +43,7 @@ impl Pointer {
             Self::Address(address) => [b"a", &*address_bytes(*address)].concat(),
             Self::PskIdentity(identity) => [b"p", identity.as_slice()].concat(),
             Self::Cid(cid) => [b"c", cid.as_slice()].concat(),
+            Self::Session(id) => [b"i", id.as_bytes().as_slice()].concat(),
             Self::SessionAddress(address) => [b"s", &*address_bytes(*address)].concat(),
             Self::PublicKey(digest) => [b"k", digest.as_slice()].concat(),
             Self::Certificate(digest) => [b"x", digest.as_slice()].concat(),
@@ -85,6 +88,7 @@ impl fmt::Display for Pointer {
             Self::Address(_) | Self::SessionAddress(_) => "the address",
             Self::PskIdentity(_) => "the PSK identity",
             Self::Cid(_) => "the connection id",
+            Self::Session(_) => "the session id",
             Self::PublicKey(_) => "the public key",
             Self::Certificate(_) => "the certificate",
             Self::CommonName(_) => "the common name",
