@@ -10,7 +10,8 @@
 //!        [--suites c0a8,00ae,...]       in order of preference, default all
 //!        [--cid 8|0]                    length of our Connection ID, default 8
 //!        [--ems prefer|require] [--mtu BYTES] [--first MILLISECONDS (first retransmission)]
-//!        [--answer echo|coap]           application data: back as it came, or 2.05 "godwit" to any CoAP request
+//!        [--answer echo|coap]           application data: back as it came, or 2.05 "godwit" to any CoAP request,
+//!                                       and what lets a Leshan client register
 //!        [--slow MILLISECONDS]          every question is answered that much later
 //!        [--restart-every N]            after every N application records all associations are dropped and resumed from
 //!                                       their stored bytes, as after a crash; with --exact as after a hand-over
@@ -448,16 +449,42 @@ impl Server {
     }
 }
 
-/// An ACK or NON with 2.05 and a fixed payload, under the request's token.
+/// An ACK or NON under the request's token: 2.05 with a fixed payload; to a POST as an LwM2M server, 2.01 with the location
+/// "rd/1" to one segment of a path and 2.04 to more.
 fn coap_answer(request: &[u8]) -> Option<Vec<u8>> {
     let [first, code, id_high, id_low, rest @ ..] = request else { return None };
-    let token = rest.get(..usize::from(first & 0x0f))?;
-    if !(1..32).contains(code) {
-        return None;
-    }
+    let (token, options) = rest.split_at_checked(usize::from(first & 0x0f))?;
+    let (code, rest) = match code {
+        2 if path_segments(options) == 1 => (0x41, &b"\x82rd\x011"[..]),
+        2 => (0x44, &b""[..]),
+        1..32 => (0x45, &b"\xffgodwit"[..]),
+        _ => return None,
+    };
     let kind = if first >> 4 & 3 == 0 { 2 } else { 1 };
-    let head = [0x40 | kind << 4 | first & 0x0f, 0x45, *id_high, *id_low];
-    Some([&head[..], token, &[0xff], b"godwit"].concat())
+    let head = [0x40 | kind << 4 | first & 0x0f, code, *id_high, *id_low];
+    Some([&head[..], token, rest].concat())
+}
+
+/// How many Uri-Path options there are (RFC 7252 §3.1); lengths above 268 end the count.
+fn path_segments(mut options: &[u8]) -> usize {
+    let (mut number, mut segments) = (0, 0);
+    while let [head, rest @ ..] = options
+        && *head != 0xff
+    {
+        options = rest;
+        let mut field = |nibble: u8| match (nibble, options) {
+            (13, [more, rest @ ..]) => {
+                options = rest;
+                13 + usize::from(*more)
+            }
+            _ => usize::from(nibble),
+        };
+        number += field(head >> 4);
+        let length = field(head & 0x0f);
+        segments += usize::from(number == 11);
+        options = options.get(length..).unwrap_or_default();
+    }
+    segments
 }
 
 fn main() -> Result<(), Failure> {
