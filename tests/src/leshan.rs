@@ -147,11 +147,19 @@ impl Client {
     /// Waits for the next event that `matches`, and goes on after it next time.
     #[track_caller]
     pub fn next(&mut self, what: &str, matches: impl Fn(&Value) -> bool) -> Value {
+        self.try_next(what, matches).unwrap_or_else(|told| panic!("{told}"))
+    }
+
+    /// The same; what the client told meanwhile as an error.
+    ///
+    /// # Errors
+    /// When the event never came.
+    pub fn try_next(&mut self, what: &str, matches: impl Fn(&Value) -> bool) -> Result<Value, String> {
         let Some((place, event)) = self.inbox.find(self.place, matches) else {
-            panic!("{} never had: {what}\n{}", self.name, self.told());
+            return Err(format!("{} never had: {what}\n{}", self.name, self.told()));
         };
         self.place = place + 1;
-        event
+        Ok(event)
     }
 
     /// The next event of this name: "registered", "updated", "deregistered", "failed", "write", "execute", "create",

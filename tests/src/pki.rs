@@ -1,5 +1,7 @@
 //! Keys and certificates (P-256) for tests, made anew each time.
 
+use std::net::Ipv4Addr;
+
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
     PublicKeyData, SanType, date_time_ymd,
@@ -40,7 +42,14 @@ impl Authority {
         self.sign(leaf(name))
     }
 
-    /// The same, but its time ended in 2020.
+    /// For a server on loopback: named "godwit", with the address 127.0.0.1.
+    pub fn server(&self) -> Identity {
+        let mut parameters = leaf("godwit");
+        parameters.subject_alt_names.push(SanType::IpAddress(Ipv4Addr::LOCALHOST.into()));
+        self.sign(parameters)
+    }
+
+    /// The same as [`Authority::issue`], but its time ended in 2020.
     pub fn issue_expired(&self, name: &str) -> Identity {
         let mut parameters = leaf(name);
         (parameters.not_before, parameters.not_after) =
