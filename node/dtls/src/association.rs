@@ -214,7 +214,7 @@ impl Association {
         if plaintext.len() > limit {
             return Err(SendError::TooLong { len: plaintext.len(), limit });
         }
-        let mut datagram = Vec::new();
+        let mut datagram = Vec::with_capacity(session.secrets.sealed_len(plaintext.len()));
         match session.seal(cx, ContentType::ApplicationData, plaintext, &mut datagram) {
             Ok(()) => {
                 self.outbox.push(Output::Transmit(datagram));

@@ -35,7 +35,7 @@ use crate::{
     fate::{Dropped, Used},
     flight::{Backoff, Flight, Item, Sizes},
     identity::ServerIdentity,
-    message::{ClientHello, Finished, Fragment, Message, MessageType},
+    message::{ClientHello, Finished, Fragment, Fragments, Message, MessageType},
     outbox::Outbox,
     output::HandshakeFailure,
     prf::Side,
@@ -51,7 +51,6 @@ use crate::{
 pub(crate) struct Handshake {
     core: Core,
     state: State,
-    outcome: Option<Outcome>,
 }
 
 /// What all states share.
@@ -91,13 +90,20 @@ enum State {
     AwaitClient(AwaitClient),
     AwaitPromotion(AwaitPromotion),
 
-    Ended,
+    /// `None` while a step runs, and once the outcome was taken.
+    Ended(Option<Outcome>),
 }
 
 /// How it ended.
 pub(crate) enum Outcome {
     Established(Box<Established>),
     Failed(HandshakeFailure),
+}
+
+impl From<Established> for State {
+    fn from(established: Established) -> Self {
+        Self::Ended(Some(Outcome::Established(Box::new(established))))
+    }
 }
 
 /// A session whose client has proved that it holds the keys, and which is stored.
@@ -121,13 +127,13 @@ impl Handshake {
             message_seq: hello.seq,
             ..Core::new(client_random)
         };
-        Self { core, state: State::AwaitHello, outcome: None }
+        Self { core, state: State::AwaitHello }
     }
 
     /// Goes on where another owner sent the server's flight of an abbreviated handshake.
     pub(crate) fn provisional(session: Session, expected: [u8; 12]) -> Self {
         let state = State::AwaitClient(AwaitClient { session, expected });
-        Self { core: Core::new([0; 32]), state, outcome: None }
+        Self { core: Core::new([0; 32]), state }
     }
 
     pub(crate) fn is_of(&self, client_random: &[u8; 32]) -> bool {
@@ -140,7 +146,10 @@ impl Handshake {
 
     /// How it ended; once.
     pub(crate) fn take_outcome(&mut self) -> Option<Outcome> {
-        self.outcome.take()
+        match &mut self.state {
+            State::Ended(outcome) => outcome.take(),
+            _ => None,
+        }
     }
 
     /// The keys under way, once there are any.
@@ -181,7 +190,7 @@ impl Handshake {
         fragment: &Fragment<'_>,
     ) -> Result<Used, Dropped> {
         self.start_clock(cx);
-        if let State::AwaitHello = self.state {
+        if let (State::AwaitHello, MessageType::CLIENT_HELLO) = (&self.state, fragment.kind) {
             // RFC 6347 §4.2.1: our hello has the record number of the client's, as nothing of ours came before.
             self.core.plain_next = self.core.plain_next.max(number);
         }
@@ -229,9 +238,9 @@ impl Handshake {
                     }
                     _ => return Err(Dropped::Unexpected),
                 }
-                for fragment in crate::message::Fragments::parse(&opened.plaintext) {
+                for fragment in Fragments::parse(&opened.plaintext) {
                     let fragment = fragment.map_err(|_| Dropped::Malformed)?;
-                    let _ = self.core.incoming.accept(&fragment)?;
+                    self.core.incoming.accept(&fragment)?;
                 }
                 self.take_messages(cx, out);
                 Ok(Used::Authentic)
@@ -276,16 +285,11 @@ impl Handshake {
             }
             (State::AwaitPeer(_), Answer::Peer(Err(why))) => Err(HandshakeFailure::Refused(why)),
             (State::AwaitProvisional(state), Answer::Stored(Ok(()))) => state.handle_stored(core, cx, out),
-            (state @ (State::AwaitStored(_) | State::AwaitPromotion(_)), Answer::Stored(Ok(()))) => Ok(state),
+            (State::AwaitStored(state), Answer::Stored(Ok(()))) => Ok(Established::from(state).into()),
+            (State::AwaitPromotion(state), Answer::Stored(Ok(()))) => Ok(Established::from(state).into()),
             (_, Answer::Stored(Err(_))) => Err(HandshakeFailure::NotStored),
             _ => Err(HandshakeFailure::Internal("matching an answer to its question")),
         });
-        // The two states that only wait for the store have come to their end.
-        self.state = match std::mem::replace(&mut self.state, State::Ended) {
-            State::AwaitStored(state) if self.core.ticket.is_none() => self.establish(state.into()),
-            State::AwaitPromotion(state) if self.core.ticket.is_none() => self.establish(state.into()),
-            other => other,
-        };
         self.take_early(cx, out);
         self.take_messages(cx, out);
     }
@@ -320,7 +324,7 @@ impl Handshake {
     /// Hands complete messages to the state until one waits for the caller.
     fn take_messages(&mut self, cx: &mut Context<'_>, out: &mut Outbox) {
         while self.core.ticket.is_none()
-            && !matches!(self.state, State::Ended)
+            && !matches!(self.state, State::Ended(_))
             && let Some(message) = self.core.incoming.pop()
         {
             self.advance(cx, out, |core, state, cx, out| {
@@ -356,7 +360,7 @@ impl Handshake {
         out: &mut Outbox,
         step: impl FnOnce(&mut Core, State, &mut Context<'_>, &mut Outbox) -> Step,
     ) {
-        let state = std::mem::replace(&mut self.state, State::Ended);
+        let state = std::mem::replace(&mut self.state, State::Ended(None));
         match step(&mut self.core, state, cx, out) {
             Ok(state) => self.state = state,
             Err(failure) => self.fail(out, failure),
@@ -364,19 +368,13 @@ impl Handshake {
     }
 
     fn fail(&mut self, out: &mut Outbox, failure: HandshakeFailure) {
-        self.state = State::Ended;
+        self.state = State::Ended(Some(Outcome::Failed(failure)));
         if let Some(description) = failure.told() {
             let mut datagram = Vec::new();
             let alert = Alert::fatal(description).to_bytes();
             Header::plain(ContentType::Alert, self.core.plain_next).encode_plain(&alert, &mut datagram);
             out.transmit(datagram);
         }
-        self.outcome = Some(Outcome::Failed(failure));
-    }
-
-    fn establish(&mut self, established: Established) -> State {
-        self.outcome = Some(Outcome::Established(Box::new(established)));
-        State::Ended
     }
 
     fn start_clock(&mut self, cx: &Context<'_>) {
