@@ -1,6 +1,23 @@
 //! A sans-IO DTLS 1.2 server whose session is a value that can be stored (RFC 6347).
 //!
-//! It names no socket and no clock: bytes and `now` go in, effects come out as data. [`Association`] is one peer.
+//! It names no socket and no clock: bytes and `now` go in, effects come out as data. What it needs to know or to have written
+//! it asks for, and goes on when the answer comes.
+//!
+//! | where | what |
+//! |---|---|
+//! | [`gate`], [`cookie`] | strangers: a cookie for each, and not a byte of state |
+//! | [`Association`], [`Context`] | one peer: its live session and a handshake beside it |
+//! | [`Output`], [`Question`], [`Answer`] | what an association wants sent, known and written |
+//! | `handshake` | the states of full and abbreviated handshakes, in protocol order |
+//! | [`Session`], [`StoredSession`] | keys and numbers, live and as bytes |
+//! | [`message`], [`extension`], [`alert`], [`wire`] | what handshakes say, as views of bytes |
+//! | [`reassembly`], [`flight`], [`transcript`] | messages cut, repeated and hashed |
+//! | [`record`], [`protection`], [`window`], [`nonce`] | records, and what makes each unlike all others |
+//! | [`suite`], [`prf`], [`agreement`], [`signature`], [`certificate`] | suites and what they are made of |
+//! | [`cid`] | Connection IDs that steer (RFC 9146) |
+//! | `client` (feature) | a light client for tests and load |
+//!
+//! `examples/server.rs` is the whole of it around one UDP socket.
 
 pub mod agreement;
 pub mod alert;
