@@ -148,6 +148,7 @@ async fn serve(config: Arc<Config>) -> Result<(), AppError> {
         draining: AtomicBool::new(false),
         empty_profile: crate::profile::builtin(crate::profile::DEFAULT).expect("invariant: built in"),
         store,
+        sealer: sealer.clone(),
         config: config.clone(),
     });
     warn_of(&config, &sockets, &security);

@@ -2,15 +2,8 @@
 
 use std::{fmt, str::FromStr, sync::Arc};
 
-use aes::{
-    Aes256,
-    cipher::{BlockCipherDecrypt, BlockCipherEncrypt, KeyInit},
-};
 use data_encoding::{BASE32_NOPAD, HEXLOWER};
-use ring::{
-    digest,
-    hkdf::{self, HKDF_SHA256},
-};
+use ring::digest;
 use thiserror::Error;
 
 /// A device's id: `d` and 16 lower-case base32 characters, from the SHA-256 of its endpoint name.
@@ -113,7 +106,7 @@ impl fmt::Debug for RegistrationId {
     }
 }
 
-/// A DTLS session's id, as handshakes carry it. [`SessionIds`] makes them and tells whose they are.
+/// A DTLS session's id, as handshakes carry it: random, for the server names it before it knows with whom it speaks.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionId([u8; 32]);
 
@@ -163,68 +156,6 @@ impl fmt::Debug for AssociationId {
     }
 }
 
-/// Makes session ids and reads them: one AES block of the device id's 10 bytes and 6 random ones, then 16 random ones.
-/// So an id finds its device without a pointer in the store, and tells outsiders nothing.
-pub struct SessionIds {
-    current: Aes256,
-    previous: Option<Aes256>,
-}
-
-impl SessionIds {
-    /// Under a key that the whole cluster derives from its secret.
-    pub fn new(cluster_secret: &[u8; 32]) -> Self {
-        Self { current: session_cipher(cluster_secret), previous: None }
-    }
-
-    /// The same, which also reads ids that were made under an earlier secret.
-    #[must_use]
-    pub fn accepting(self, previous: &[u8; 32]) -> Self {
-        Self { previous: Some(session_cipher(previous)), ..self }
-    }
-
-    /// A new id for a session of this device; 22 bytes of `random` go into it.
-    pub fn mint(&self, device: DeviceId, random: [u8; 22]) -> SessionId {
-        let mut block = [0; 16];
-        block[..10].copy_from_slice(&device.0);
-        block[10..].copy_from_slice(&random[..6]);
-        let mut id = [0; 32];
-        let mut sealed = block.into();
-        self.current.encrypt_block(&mut sealed);
-        id[..16].copy_from_slice(&sealed);
-        id[16..].copy_from_slice(&random[6..]);
-        SessionId(id)
-    }
-
-    /// The devices that an id may be of, the likelier first. Any 32 bytes give some: only the device's record tells
-    /// whether it has such a session.
-    pub fn devices(&self, id: &SessionId) -> impl Iterator<Item = DeviceId> {
-        let mut block = [0; 16];
-        block.copy_from_slice(&id.0[..16]);
-        let read = |cipher: &Aes256| {
-            let mut block = block.into();
-            cipher.decrypt_block(&mut block);
-            DeviceId::from_slice(&block)
-        };
-        [Some(read(&self.current)), self.previous.as_ref().map(read)].into_iter().flatten()
-    }
-}
-
-impl fmt::Debug for SessionIds {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SessionIds")
-    }
-}
-
-fn session_cipher(secret: &[u8; 32]) -> Aes256 {
-    let mut key = [0; 32];
-    hkdf::Salt::new(HKDF_SHA256, b"godwit cluster secret")
-        .extract(secret)
-        .expand(&[b"session ids"], HKDF_SHA256)
-        .and_then(|okm| okm.fill(&mut key))
-        .expect("invariant: one key is within HKDF's bounds");
-    Aes256::new(&key.into())
-}
-
 /// One run of one node: a restarted node is a stranger to its earlier self.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Owner {
@@ -259,28 +190,6 @@ mod tests {
         for text in ["", "d", &good[1..], &good.to_uppercase(), &format!("{good}a"), "d0000000000000000"] {
             assert_eq!(text.parse::<DeviceId>(), Err(NotADeviceId), "{text}");
         }
-    }
-
-    #[test]
-    fn a_session_id_leads_to_its_device_under_either_secret() {
-        let device = DeviceId::of("urn:imei:1");
-        let old = SessionIds::new(&[1; 32]);
-        let id = old.mint(device, [7; 22]);
-        assert_eq!(old.devices(&id).next(), Some(device));
-        assert_ne!(old.mint(device, [8; 22]).0[..16], id.0[..16], "ids of one device look unlike");
-        let both = SessionIds::new(&[2; 32]).accepting(&[1; 32]);
-        assert_eq!(both.devices(&id).nth(1), Some(device));
-        assert_eq!(both.devices(&both.mint(device, [7; 22])).next(), Some(device));
-    }
-
-    /// Ids outlive nodes of one version. This one was computed with Python's `hmac` and `cryptography`.
-    #[test]
-    fn session_ids_stay_readable() {
-        let golden = "f7b8317a7ff142e3a198264b73ceb491060708090a0b0c0d0e0f101112131415";
-        let bytes = HEXLOWER.decode(golden.as_bytes()).unwrap().try_into().unwrap();
-        let ids = SessionIds::new(&[1; 32]);
-        assert_eq!(ids.devices(&SessionId::from_bytes(bytes)).next(), Some(DeviceId::of("it")));
-        assert_eq!(ids.mint(DeviceId::of("it"), std::array::from_fn(|n| n as u8)).as_bytes(), &bytes);
     }
 
     #[test]

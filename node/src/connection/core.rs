@@ -160,18 +160,12 @@ impl Connection {
 
     /// Takes back what an uplink that could not be delivered has promised to answer.
     pub(super) fn undelivered(&mut self, uplink: &Uplink) {
-        match uplink {
-            Uplink::Register { call, .. }
-            | Uplink::Update { call, .. }
-            | Uplink::Deregister { call, .. }
-            | Uplink::Send { call, .. } => {
-                let _ = self.peer.forget(call.id);
-            }
-            // Without acknowledgement the device repeats it.
-            Uplink::Notification(notification) => {
-                let _ = self.peer.forget_notification(notification.message_id);
-            }
-            _ => {}
+        if let Some(call) = uplink.call() {
+            let _ = self.peer.forget(call.id);
+        }
+        // Without acknowledgement the device repeats it.
+        if let Uplink::Notification(notification) = uplink {
+            let _ = self.peer.forget_notification(notification.message_id);
         }
     }
 

@@ -2,8 +2,6 @@
 
 use std::{net::SocketAddr, rc::Rc};
 
-use godwit_dtls::Numbering;
-
 use super::{
     Connections,
     actor::Input,
@@ -69,12 +67,11 @@ impl Connections {
     fn reach_session(self: Rc<Self>, device: DeviceId, session: &Session, exact: bool) -> Option<Link> {
         let ground = self.ground.clone()?;
         let place = self.place_of(session)?;
-        let stored = stored::open(&ground.settings().sealer, device, session, exact)?;
-        let numbering = if exact { Numbering::Exact } else { Numbering::Jump };
+        let stored = stored::open(&ground.settings().sealer, device, session, true)?;
         let named = stored.cid().is_some();
         let now = clock::now();
         let connection = self.start(place, self.core(usize::MAX), !named, |key| {
-            let channel = Channel::resume(ground.clone(), key, place, now, stored, numbering);
+            let channel = Channel::resume(ground.clone(), key, place, now, stored, exact);
             Some(Lower::open(channel, Some(device)))
         });
         // At once: its endpoint may give the device up before the actor has begun.

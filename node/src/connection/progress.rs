@@ -38,7 +38,7 @@ impl Progress {
     /// The numbers as they are, if the session is not used any further.
     pub(super) fn exact(&self) -> Option<(AssociationId, Numbers)> {
         let Session { association, numbers, next } = self.session.get()?;
-        Some((association, Numbers { write_mark: next.saturating_sub(1), ..numbers }))
+        Some((association, Numbers { write_mark: next, ..numbers }))
     }
 
     /// Ends the connection: its actor takes nothing more.
@@ -65,7 +65,7 @@ mod tests {
         let numbers = Numbers { write_mark: 70_000, read_floor: 9, read_window: 1 };
         progress.note(association, numbers, 12);
         assert_eq!(progress.numbers(), Some((association, numbers)), "with the headroom that is on record");
-        let exact = Numbers { write_mark: 11, ..numbers };
+        let exact = Numbers { write_mark: 12, ..numbers };
         assert_eq!(progress.retire(), Some((association, exact)));
         assert!(progress.is_retired());
         assert_eq!(progress.retire(), None);

@@ -11,9 +11,7 @@
 use std::time::{Duration, Instant};
 
 use actix::{ActorContext, AsyncContext, Context};
-use godwit_dtls::{
-    self as dtls, Answer, CloseReason, NotStored, Numbering, Output, Question, StoreKind, cid::Cid,
-};
+use godwit_dtls::{self as dtls, Answer, CloseReason, NotStored, Output, Question, StoreKind, cid::Cid};
 
 use super::{
     actor::{ConnectionActor, Input},
@@ -415,15 +413,14 @@ impl ConnectionActor {
         let place = self.shard.place_of(session).or(first);
         let ground = self.ground();
         let (Some(stored), Some(place)) =
-            (stored::open(&ground.settings().sealer, device, session, exact), place)
+            (stored::open(&ground.settings().sealer, device, session, true), place)
         else {
             return ctx.stop();
         };
-        let numbering = if exact { Numbering::Exact } else { Numbering::Jump };
         let counted = if exact { Claim::Exact } else { Claim::Jumped };
         self.shard.metrics.dtls.claims[counted].increment(1);
         let key = self.link.connection;
-        let channel = Channel::resume(ground, key, place, now, stored, numbering);
+        let channel = Channel::resume(ground, key, place, now, stored, exact);
         self.lower = Some(Box::new(Lower::open(channel, Some(device))));
         self.take_session(device);
         for (from, bytes) in waiting {

@@ -22,6 +22,7 @@ use super::{
     handle::SubmitError,
     link::{Downlink, Link, Refusal, Uplink},
     message::Input,
+    orphan,
     services::{ShardMessage, Shared},
 };
 use crate::{
@@ -42,6 +43,8 @@ enum Failure {
     Unknown,
     /// There is neither a registration nor anything else to serve.
     NotRegistered,
+    /// Somebody has claimed or changed the device since it was read.
+    Overtaken,
     /// The store or another shard did not answer.
     Unavailable(String),
 }
@@ -59,6 +62,7 @@ pub(super) async fn activate(endpoints: Rc<Endpoints>, device: DeviceId) {
         Err(failure) => {
             let outcome = match &failure {
                 Failure::Unknown | Failure::NotRegistered => labels::Activation::Unknown,
+                Failure::Overtaken => labels::Activation::Failed,
                 Failure::Unavailable(reason) => {
                     tracing::debug!(%device, reason, "a device could not be activated");
                     labels::Activation::Failed
@@ -101,12 +105,29 @@ fn start(endpoints: &Rc<Endpoints>, device: DeviceId, core: Core, fence: Fence, 
 }
 
 async fn prepare(endpoints: &Rc<Endpoints>, device: DeviceId) -> Result<(Core, Fence, Reservation), Failure> {
-    let process = &endpoints.shared.process;
     let reservation = reserve(&endpoints.shared, device).await?;
-    let loaded = process.store.load(device).await.map_err(unavailable)?.unwrap_or_default();
+    // Refused: somebody has claimed since the load, or the device was made anew. Loaded again, once.
+    match try_claim(endpoints, device).await {
+        Err(Failure::Overtaken) => try_claim(endpoints, device).await,
+        done => done,
+    }
+    .map(|(core, fence)| (core, fence, reservation))
+}
+
+async fn try_claim(endpoints: &Rc<Endpoints>, device: DeviceId) -> Result<(Core, Fence), Failure> {
+    let process = &endpoints.shared.process;
+    let loaded = process.store.load(device).await.map_err(unavailable)?;
     let wanted = Wanted::of(endpoints, device);
+    if loaded.is_none() && !wanted.register {
+        orphan::publish(endpoints, device).await;
+    }
+    let loaded = loaded.unwrap_or_default();
+    if was_not_activated(&loaded) {
+        return Err(remove(endpoints, device, &loaded).await);
+    }
+    let seen = loaded.header.term;
     let name = endpoint_name(&loaded, &wanted).ok_or(Failure::NotRegistered)?;
-    if !wanted.register && !serves(&loaded, wanted.command) {
+    if !wanted.register && !serves(&loaded, wanted.command || wanted.session) {
         return Err(Failure::NotRegistered);
     }
     let auto_create = process.config.registration.auto_create.as_deref();
@@ -121,18 +142,45 @@ async fn prepare(endpoints: &Rc<Endpoints>, device: DeviceId) -> Result<(Core, F
     };
     let access = Access::of(&document, auto_create.is_some());
     let profile = profile(&endpoints.shared, &access.profile).await?;
-    let claim = Claim { create: true, seen: None };
+    let claim = Claim { create: true, seen: Some(seen) };
     let owner = &process.owner;
-    let claimed = process.store.claim(device, owner, claim).await.map_err(unavailable)?;
+    let claimed = process.store.claim(device, owner, claim).await.map_err(|error| match error {
+        StoreError::Refused(_) => Failure::Overtaken,
+        error => unavailable(error),
+    })?;
     let fence = Fence { owner: owner.clone(), term: claimed.term, claims: claimed.claims };
     let core = Core::new(endpoints.shared.clone(), clock::read(), device, name, access, profile, claimed);
-    Ok((core, fence, reservation))
+    Ok((core, fence))
+}
+
+/// Whether a device was provisioned to be used by now, and was not.
+fn was_not_activated(loaded: &DeviceRecord) -> bool {
+    let by = loaded.document.as_ref().map_or(0, |document| document.activate_by);
+    !loaded.header.activated && loaded.registration.is_none() && by != 0 && by <= clock::unix_ms()
+}
+
+/// Deletes a device that was not used in time. The event goes out from the outbox of what is left of it.
+async fn remove(endpoints: &Endpoints, device: DeviceId, loaded: &DeviceRecord) -> Failure {
+    let Some(document) = &loaded.document else { return Failure::Unknown };
+    let event = orphan::deletion(&endpoints.shared, device, document);
+    let removed = endpoints.store().remove_device(device, Expect::Revision(document.revision), Some(event));
+    match removed.await {
+        Ok(()) => {
+            tracing::info!(%device, "a device was not used in time and is deleted");
+            orphan::publish(endpoints, device).await;
+            Failure::Unknown
+        }
+        // Changed meanwhile: perhaps it has more time now.
+        Err(StoreError::Conflict { .. }) => Failure::Overtaken,
+        Err(error) => unavailable(error),
+    }
 }
 
 /// What the first of the waiting wants.
 struct Wanted {
     register: bool,
     command: bool,
+    session: bool,
     name: Option<Arc<str>>,
 }
 
@@ -143,13 +191,14 @@ impl Wanted {
             Some(Place::Activating(waiting)) => waiting,
             _ => &[],
         };
-        let mut wanted = Self { register: false, command: false, name: None };
+        let mut wanted = Self { register: false, command: false, session: false, name: None };
         for mail in waiting {
             match mail {
                 Mail::Core(Input::Uplink(_, Uplink::Register { registration, .. })) => {
                     wanted.register = true;
                     wanted.name = registration.endpoint.as_deref().map(Into::into);
                 }
+                Mail::Core(Input::Uplink(_, uplink)) if uplink.is_of_session() => wanted.session = true,
                 Mail::Submit(..) | Mail::Cancel(..) => wanted.command = true,
                 _ => {}
             }
@@ -249,6 +298,7 @@ fn refuse(endpoints: &Endpoints, device: DeviceId, mail: Mail, failure: &Failure
         Mail::Submit(_, reply) => drop(reply.send(Err(submit_error(failure)))),
         Mail::Cancel(_, reply) => drop(reply.send(Err(match failure {
             Failure::Unavailable(reason) => SubmitError::Store(reason.clone()),
+            Failure::Overtaken => SubmitError::Overloaded,
             _ => SubmitError::NoSuchOperation,
         }))),
         Mail::Core(_) | Mail::Release(..) | Mail::Refresh(_) | Mail::Gone => {}
@@ -263,59 +313,41 @@ pub(super) fn leave_unanswered(endpoints: &Endpoints, device: DeviceId, link: Li
 fn submit_error(failure: &Failure) -> SubmitError {
     match failure {
         Failure::Unknown | Failure::NotRegistered => SubmitError::NotRegistered,
+        Failure::Overtaken => SubmitError::Overloaded,
         Failure::Unavailable(reason) => SubmitError::Store(reason.clone()),
     }
 }
 
 fn refuse_uplink(endpoints: &Endpoints, device: DeviceId, link: Link, uplink: &Uplink, failure: &Failure) {
     let Some(links) = endpoints.shared.links.get() else { return };
+    // What happened is not known: it is left open, and the device repeats it.
+    let open = matches!(failure, Failure::Unavailable(_) | Failure::Overtaken);
     let downlink = match uplink {
-        Uplink::Register { call, .. }
-        | Uplink::Update { call, .. }
-        | Uplink::Deregister { call, .. }
-        | Uplink::Send { call, .. } => {
-            let id = call.id;
-            match (failure, uplink) {
-                (Failure::Unavailable(_), _) => Downlink::Forget { id },
-                (_, Uplink::Register { .. }) => Downlink::Reply {
-                    id,
-                    response: Response::diagnostic(
-                        Code::FORBIDDEN,
-                        "no device of this endpoint name is provisioned",
-                    ),
-                },
-                _ => Downlink::Reply { id, response: no_such_registration() },
+        Uplink::Notification(notification) if open => {
+            Downlink::ForgetNotification { message_id: notification.message_id }
+        }
+        Uplink::Notification(notification) => Downlink::Reset { message_id: notification.message_id },
+        uplink => match (uplink.call(), uplink.awaiting()) {
+            (Some(call), _) if open => Downlink::Forget { id: call.id },
+            (Some(call), _) => Downlink::Reply { id: call.id, response: refusal(uplink) },
+            (None, Some(association)) => {
+                let reason = if open { Refusal::Unavailable } else { Refusal::Unknown };
+                Downlink::SessionRefused { association, reason }
             }
-        }
-        Uplink::Notification(notification) => {
-            let message_id = notification.message_id;
-            match failure {
-                Failure::Unavailable(_) => Downlink::ForgetNotification { message_id },
-                _ => Downlink::Reset { message_id },
-            }
-        }
-        Uplink::SessionEstablished { .. } | Uplink::SessionPromoted { .. } | Uplink::SessionClaim { .. } => {
-            let association = match uplink {
-                Uplink::SessionPromoted { association } | Uplink::SessionClaim { association } => {
-                    *association
-                }
-                Uplink::SessionEstablished { session, .. } => session.association,
-                _ => return,
-            };
-            let reason = match failure {
-                Failure::Unavailable(_) => Refusal::Unavailable,
-                _ => Refusal::Unknown,
-            };
-            Downlink::SessionRefused { association, reason }
-        }
-        Uplink::Response { .. }
-        | Uplink::Failed { .. }
-        | Uplink::SessionNumbers { .. }
-        | Uplink::SessionMoved { .. }
-        | Uplink::SessionClosed { .. } => return,
+            (None, None) => return,
+        },
     };
     links.deliver(link.connection, device, downlink);
-    if !matches!(failure, Failure::Unavailable(_)) {
+    if !open {
         links.deliver(link.connection, device, Downlink::Unlink);
+    }
+}
+
+fn refusal(uplink: &Uplink) -> Response {
+    match uplink {
+        Uplink::Register { .. } => {
+            Response::diagnostic(Code::FORBIDDEN, "no device of this endpoint name is provisioned")
+        }
+        _ => no_such_registration(),
     }
 }

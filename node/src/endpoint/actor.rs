@@ -13,15 +13,15 @@ use super::{
     core::{Address, Core},
     directory::Reservation,
     handle::{NewOperation, RegistrationChange, RegistrationChangeKind, SubmitError, Submitted},
-    link::{Call, Downlink, Link, Reach},
+    link::{Call, Downlink, Link, Reach, Secured, Security},
     message::{Effect, Input, StopReason},
 };
 use crate::{
     clock::{self, Reading},
-    identity::RegistrationId,
+    identity::{AssociationId, DeviceId, RegistrationId},
     metrics::labels,
     shard::{ActorKey, Target, timers::TimerKey},
-    store::{Change, Fence, Pointer, StateStore, StoreError},
+    store::{Change, DeviceRecord, Expect, Fence, Numbers, Pointer, Session, StateStore, StoreError},
     telemetry::{Publication, Record, Ticket},
 };
 
@@ -135,6 +135,11 @@ impl EndpointActor {
                 drop(self.endpoints.store().remove_event(self.core.device, event));
             }
             Effect::Reach(address) => self.reach(address, ctx),
+            Effect::ReachSession { association, whole, numbers, exact } => {
+                self.reach_session(association, whole, (numbers, exact), ctx);
+            }
+            Effect::ReadSession(link, association) => self.read_session(link, association, ctx),
+            Effect::SettleRotation => self.settle_rotation(),
             Effect::Downlink(link, downlink) => {
                 if !self.send_down(link, downlink) {
                     self.core.apply(now, Input::Unlinked(link.connection));
@@ -199,6 +204,60 @@ impl EndpointActor {
             let links = shared.links.get().filter(|_| own);
             let link = links.and_then(|links| links.clone().reach(device, peer, local, Reach::Plain));
             actor.do_send(Mail::Core(Input::Reached(link)));
+        });
+    }
+
+    /// Opens a connection by a session on record.
+    fn reach_session(
+        &self,
+        association: AssociationId,
+        whole: Option<Box<Session>>,
+        (numbers, exact): (Numbers, bool),
+        ctx: &Context<Self>,
+    ) {
+        let (shared, device, actor) = (self.endpoints.shared.clone(), self.core.device, ctx.address());
+        actix::spawn(async move {
+            let whole = match whole {
+                Some(whole) => Some(whole),
+                None => stored_session(&*shared.process.store, device, association).await,
+            };
+            let links = shared.links.get();
+            let link = whole.zip(links).and_then(|(mut session, links)| {
+                session.numbers = numbers;
+                let (peer, local) = (session.peer?, session.local);
+                let (mode, credential) = (session.mode, session.credential_version);
+                let link = links.clone().reach(device, peer, local, Reach::Session { session, exact })?;
+                Some(Link { security: Security::Dtls(Secured { association, mode, credential }), ..link })
+            });
+            actor.do_send(Mail::Core(Input::Reached(link)));
+        });
+    }
+
+    fn read_session(&self, link: Link, association: AssociationId, ctx: &Context<Self>) {
+        let (shared, device, actor) = (self.endpoints.shared.clone(), self.core.device, ctx.address());
+        actix::spawn(async move {
+            let read = stored_session(&*shared.process.store, device, association).await;
+            actor.do_send(Mail::Core(Input::SessionRead(link, association, read)));
+        });
+    }
+
+    /// Drops the secret that a rotation has replaced. Tried again when the new one is used next, should it fail.
+    fn settle_rotation(&self) {
+        let (shared, device) = (self.endpoints.shared.clone(), self.core.device);
+        actix::spawn(async move {
+            let store = &*shared.process.store;
+            let Ok(Some(DeviceRecord { document: Some(mut document), .. })) = store.load(device).await else {
+                return;
+            };
+            let Some(credential) = document.credential.as_mut().filter(|it| !it.previous_secret.is_empty())
+            else {
+                return;
+            };
+            credential.previous_secret.clear();
+            let expect = Expect::Revision(document.revision);
+            if let Err(error) = store.put_device(document, expect).await {
+                tracing::debug!(%device, %error, "a replaced secret stays valid for now");
+            }
         });
     }
 
@@ -272,6 +331,15 @@ impl EndpointActor {
             self.waiters = None;
         }
     }
+}
+
+async fn stored_session(
+    store: &dyn StateStore,
+    device: DeviceId,
+    association: AssociationId,
+) -> Option<Box<Session>> {
+    let record = store.load(device).await.ok()??;
+    record.sessions.into_iter().find(|session| session.association == association).map(Box::new)
 }
 
 /// The answer to a request for a registration that the sender does not have.
@@ -368,6 +436,11 @@ impl Drop for EndpointActor {
         };
         if let Some(link) = self.core.link {
             self.send_down(link, Downlink::Close);
+        }
+        // No connection by a session outlives the one that writes its numbers. After a panic or a take-over these are
+        // lost or another's; else they are on record, and there is nothing left to end.
+        if let Some(links) = self.endpoints.shared.links.get() {
+            drop(links.retire(self.core.device));
         }
         self.endpoints.closed(self.key, self.core.device, reason);
         if self.stop.is_some() {

@@ -24,12 +24,13 @@ use super::{
     access::Access,
     downlink::{Downlinks, Purpose, UPPER_HALF},
     handle::{RegistrationChangeKind, SubmitError},
-    link::{Call, Downlink, Link, Uplink},
+    link::{Call, Downlink, Link, Refusal, Uplink},
     message::{Effect, Input, StopReason, Then},
     observation::Observations,
     plan::content_format,
     registered::Registered,
     services::Shared,
+    session::Sessions,
 };
 use crate::{
     clock::Reading,
@@ -63,6 +64,7 @@ pub(super) struct Core {
     pub(super) registered: Option<Box<Registered>>,
     pub(super) applied: Option<Box<value::Applied>>,
     pub(super) observations: Observations,
+    pub(super) sessions: Sessions,
     pub(super) downlinks: Downlinks,
     pub(super) link: Option<Link>,
     /// Whether a device that sleeps was announced as awake.
@@ -70,6 +72,8 @@ pub(super) struct Core {
     pub(super) orders: Orders,
     /// Where the device is by its record, if its address finds it.
     pub(super) address: Option<Address>,
+    /// It has registered since it was provisioned.
+    pub(super) activated: bool,
     /// A connection to that address was asked for.
     reaching: bool,
     /// The link was made from the record; the device itself has not been heard over it.
@@ -98,8 +102,9 @@ impl Core {
         profile: Arc<Profile>,
         claimed: Claimed,
     ) -> Self {
-        let DeviceRecord { header, registration, applied, observations, operations, events, .. } =
-            claimed.record;
+        let DeviceRecord {
+            header, registration, applied, sessions, observations, operations, events, ..
+        } = claimed.record;
         let models = &services.process.models;
         let registered = registration.and_then(|stored| {
             Registered::from_stored(now, &stored, header.deadline, content_format(&profile), |objects| {
@@ -114,6 +119,8 @@ impl Core {
             registered: registered.map(Box::new),
             applied: applied.map(Box::new),
             observations: Observations::from_stored(&observations),
+            sessions: Sessions::of_record(sessions, claimed.exact),
+            activated: header.activated,
             downlinks: Downlinks {
                 // The slice of message ids that this claim has, of 16 in the upper half; connections use the lower one.
                 next_message_id: UPPER_HALF | ((claimed.claims & 15) as u16) << 11,
@@ -138,6 +145,7 @@ impl Core {
             effects: VecDeque::new(),
             profile,
         };
+        core.refresh_sessions(now, claimed.exact);
         core.adopt_operations(now, operations);
         for event in &events {
             core.publish_stored_event(now, event);
@@ -152,6 +160,7 @@ impl Core {
             Input::Uplink(link, uplink) => self.handle_uplink(now, link, uplink),
             Input::Reached(link) => self.handle_reached(now, link),
             Input::Unlinked(connection) => self.handle_unlinked(now, connection),
+            Input::SessionRead(link, association, read) => self.handle_session_read(link, association, read),
             Input::Persisted(id, result) => self.handle_persisted(now, id, result),
             Input::Published(id, result) => self.handle_published(now, id, result),
             Input::Submit(new) => {
@@ -201,6 +210,17 @@ impl Core {
     fn handle_uplink(&mut self, now: Reading, link: Link, uplink: Uplink) {
         // The end of a request of ours is always taken: the device won't repeat it, and what was asked would never end.
         match uplink {
+            // What nobody waits for is bounded by the connections; what one waits for is refused beyond the bound.
+            _ if uplink.is_of_session() => {
+                let full = self.leaving() || self.waiting.len() >= MAX_OUTSTANDING;
+                return match uplink.awaiting() {
+                    Some(association) if full => self.refuse_session(link, association, Refusal::Unavailable),
+                    Some(_) => self.handle_session(now, link, uplink),
+                    // Its numbers are exact on record, or about to be.
+                    None if self.leaving() => {}
+                    None => self.handle_session(now, link, uplink),
+                };
+            }
             Uplink::Response { token, response } => {
                 self.heard(now, link, false);
                 return self.handle_response(now, token, *response);
@@ -218,9 +238,15 @@ impl Core {
         if uplink.changes_state() && self.answers_wait() {
             return self.leave_unanswered(link, &uplink);
         }
-        if let Some(reason) = self.access.refuses_no_sec() {
+        if let Some(reason) = self.access.refuses(&link.security) {
             return self.refuse(now, link, &uplink, reason);
         }
+        if let Some(call) = uplink.call().filter(|_| uplink.changes_state())
+            && self.was_overtaken(&link, call)
+        {
+            return self.leave_unanswered(link, &uplink);
+        }
+        self.heard_in_session(now, &link);
         if self.link.is_some_and(|own| own.connection == link.connection) {
             self.lent = false;
         }
@@ -258,6 +284,7 @@ impl Core {
     /// A connection is gone, or another device's: what was sent or asked over it gets no answer.
     fn handle_unlinked(&mut self, now: Reading, connection: ActorKey) {
         self.observations.drop_partial(connection);
+        self.session_lost(connection);
         if self.link.is_some_and(|link| link.connection == connection) {
             self.link = None;
             if let Some(flight) = self.downlinks.flight.take() {
@@ -281,8 +308,17 @@ impl Core {
 
     /// Asks for a connection to where the device is by its record: nothing was heard of it since the activation.
     pub(super) fn reach(&mut self, now: Reading) {
+        if self.reaching {
+            return;
+        }
+        if self.registered.as_ref().is_some_and(|registered| registered.proof.is_some()) {
+            self.reaching = self.reach_by_session(now);
+            if !self.reaching {
+                self.out_of_reach(now);
+            }
+            return;
+        }
         match self.address {
-            Some(_) if self.reaching => {}
             Some(address) => {
                 self.reaching = true;
                 self.effect(Effect::Reach(address));
@@ -297,8 +333,10 @@ impl Core {
             // The device has come by itself.
             _ if self.link.is_some() || self.leaving() => {}
             Some(link) => {
+                self.session_reached(link);
                 self.link_to(link);
-                self.lent = true;
+                // A session is the device's for good; an address may become another's.
+                self.lent = link.security.secured().is_none();
             }
             None => self.out_of_reach(now),
         }
@@ -315,31 +353,21 @@ impl Core {
         }
     }
 
-    /// A device that must use DTLS, or may not speak at all, gets 4.03 for every request on the plain port.
+    /// A device that may not speak like this, or not at all, gets 4.03 for every request.
     fn refuse(&mut self, now: Reading, link: Link, uplink: &Uplink, reason: &'static str) {
-        match uplink {
-            Uplink::Register { call, .. }
-            | Uplink::Update { call, .. }
-            | Uplink::Deregister { call, .. }
-            | Uplink::Send { call, .. } => {
-                let cause = self.cause(&[b"refused", &call.message_id.to_be_bytes(), call.token.as_bytes()]);
-                self.announce(now, Event::Refused { reason: reason.into() }, cause);
-                self.reply(link, *call, Response::diagnostic(Code::FORBIDDEN, reason));
-            }
-            Uplink::Notification(notification) => {
-                self.downlink(link, Downlink::Reset { message_id: notification.message_id });
-            }
-            _ => {}
+        if let Some(call) = uplink.call() {
+            let cause = self.cause(&[b"refused", &call.message_id.to_be_bytes(), call.token.as_bytes()]);
+            self.announce(now, Event::Refused { reason: reason.into() }, cause);
+            self.reply(link, call, Response::diagnostic(Code::FORBIDDEN, reason));
+        }
+        if let Uplink::Notification(notification) = uplink {
+            self.downlink(link, Downlink::Reset { message_id: notification.message_id });
         }
     }
 
     /// Nothing is answered; what the device repeats is new.
     fn leave_unanswered(&mut self, link: Link, uplink: &Uplink) {
-        if let Uplink::Register { call, .. }
-        | Uplink::Update { call, .. }
-        | Uplink::Deregister { call, .. }
-        | Uplink::Send { call, .. } = uplink
-        {
+        if let Some(call) = uplink.call() {
             self.downlink(link, Downlink::Forget { id: call.id });
         }
         if let Uplink::Notification(notification) = uplink {
@@ -388,6 +416,10 @@ impl Core {
             }
             // The caller hears what happened, though a later owner may not know it.
             Then::Ended(operation) => self.operation_ended(now, *operation),
+            Then::Session(new) => self.session_not_stored(&new, error),
+            Then::Promoted { link, association, .. } => {
+                self.refuse_session(link, association, Refusal::Unavailable);
+            }
             Then::Expire(..) => self.retry_expiry(now),
             Then::Stop(reason) => {
                 self.stop_written = true;
@@ -408,10 +440,13 @@ impl Core {
     /// The sink took nothing: the device gets no acknowledgement and repeats, or is told to come again.
     fn publish_failed(&mut self, now: Reading, then: Then, error: &SinkError) {
         match then {
-            Then::Acknowledge { link, token, message_id, .. } => {
+            Then::Acknowledge { link, token, message_id, ends, .. } => {
                 self.services.metrics.notifications[labels::Notification::Dropped].increment(1);
                 self.downlink(link, Downlink::ForgetNotification { message_id });
-                self.suspect(now, token);
+                // An observation that the device has ended stays until its last value is taken.
+                if ends.is_none() {
+                    self.suspect(now, token);
+                }
             }
             Then::SendDone { link, call, .. } => {
                 self.services.metrics.notifications[labels::Notification::Dropped].increment(1);
@@ -432,6 +467,13 @@ impl Core {
                     self.applied = applied;
                 }
                 self.update_stored(now, link, call, registered, event, objects);
+            }
+            Then::Session(new) => self.session_stored(*new),
+            Then::Closed { link, association } => {
+                self.downlink(link, Downlink::SessionStored { association });
+            }
+            Then::Promoted { link, association, removed } => {
+                self.promotion_stored(now, link, association, removed);
             }
             Then::Deregister { link, call } => self.deregistered(now, link, call),
             Then::Expire(record, event) => self.expiry_stored(*record, event),
@@ -464,8 +506,11 @@ impl Core {
                 self.stop_written = true;
                 self.effect(Effect::Stop(reason));
             }
-            Then::Acknowledge { link, token, message_id, since } => {
-                self.trust(token);
+            Then::Acknowledge { link, token, message_id, since, ends } => {
+                match ends {
+                    Some(code) => self.end_observation(now, token, code),
+                    None => self.trust(token),
+                }
                 self.services.metrics.notification_durable_seconds.record(now.now - since);
                 self.downlink(link, Downlink::Acknowledge { message_id });
             }
@@ -495,6 +540,10 @@ impl Core {
         if self.leaving() {
             return;
         }
+        if self.was_not_activated(now) {
+            // Whoever is activated next deletes it.
+            return self.release(now, StopReason::Ended);
+        }
         if self.registered.as_ref().is_some_and(|registered| registered.expires <= now.now) {
             return self.expire(now);
         }
@@ -519,14 +568,29 @@ impl Core {
             self.stop_written = true;
             return self.effect(Effect::Stop(StopReason::Superseded));
         };
-        self.access = access;
-        if self.access.refuses_no_sec().is_some() {
+        let before = std::mem::replace(&mut self.access, access);
+        if before.version != self.access.version {
+            let cause = self.cause(&[b"credential", &self.access.version.to_be_bytes()]);
+            self.announce(now, Event::CredentialChanged, cause);
+        }
+        let revoked = self.revoke_sessions();
+        if !revoked.is_empty() {
+            self.persist(revoked, Then::Nothing);
+        }
+        let refused = self.link.is_some_and(|link| self.access.refuses(&link.security).is_some());
+        if refused || self.access.is_closed() {
             // The registration ends for the node; the device learns it at its next message.
             return self.release(now, StopReason::Ended);
         }
         if let Some(profile) = profile {
             self.handle_profile(now, profile);
         }
+    }
+
+    /// Whether the device was provisioned to be used by now, and was not.
+    fn was_not_activated(&self, now: Reading) -> bool {
+        let by = self.access.activate_by;
+        !self.activated && self.registered.is_none() && by != 0 && by <= now.unix_ms
     }
 
     /// Gives the device up once nothing is outstanding.
@@ -540,7 +604,9 @@ impl Core {
             return;
         }
         self.stop_written = true;
-        self.persist(vec![Change::Passive], Then::Stop(reason));
+        let mut changes = self.retire_sessions();
+        changes.push(Change::Passive);
+        self.persist(changes, Then::Stop(reason));
     }
 
     /// Whether the endpoint is on its way out and takes nothing new.
@@ -601,7 +667,8 @@ impl Core {
     }
 
     /// Writes, and then goes on.
-    pub(super) fn persist(&mut self, changes: Vec<Change>, then: Then) {
+    pub(super) fn persist(&mut self, mut changes: Vec<Change>, then: Then) {
+        self.ride_along(&mut changes);
         let id = self.wait_for(then);
         self.effect(Effect::Persist(id, changes));
     }

@@ -164,7 +164,8 @@ impl Core {
             && self.registered.is_some()
             && !self.sleeps_at(now)
             && !self.holds_back()
-            && self.access.refuses_no_sec().is_none()
+            && self.link.is_none_or(|link| self.access.refuses(&link.security).is_none())
+            && !self.access.is_closed()
     }
 
     /// Whether a command handed in now could leave at once.

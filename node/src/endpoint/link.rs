@@ -176,6 +176,39 @@ pub enum SessionEnd {
 }
 
 impl Uplink {
+    /// The request that waits for an answer, if it is one.
+    pub(crate) fn call(&self) -> Option<Call> {
+        match self {
+            Self::Register { call, .. }
+            | Self::Update { call, .. }
+            | Self::Deregister { call, .. }
+            | Self::Send { call, .. } => Some(*call),
+            _ => None,
+        }
+    }
+
+    /// Whether it is about a session, not from the device.
+    pub(crate) fn is_of_session(&self) -> bool {
+        matches!(
+            self,
+            Self::SessionEstablished { .. }
+                | Self::SessionPromoted { .. }
+                | Self::SessionClaim { .. }
+                | Self::SessionNumbers { .. }
+                | Self::SessionMoved { .. }
+                | Self::SessionClosed { .. }
+        )
+    }
+
+    /// The session that waits for [`Downlink::SessionStored`], [`Downlink::SessionClaimed`] or a refusal.
+    pub(crate) fn awaiting(&self) -> Option<AssociationId> {
+        match self {
+            Self::SessionEstablished { session, .. } => Some(session.association),
+            Self::SessionPromoted { association } | Self::SessionClaim { association } => Some(*association),
+            _ => None,
+        }
+    }
+
     /// Whether its answer comes after a write.
     pub(crate) fn changes_state(&self) -> bool {
         matches!(self, Uplink::Register { .. } | Uplink::Update { .. } | Uplink::Deregister { .. })
@@ -290,9 +323,9 @@ pub enum Downlink {
     },
     /// The device is this shard's; its session is to be made from this.
     SessionClaimed {
-        /// The session as it is on record.
+        /// The session as it is on record. The mark is the next number to send.
         session: Box<Session>,
-        /// The numbers on record are exact, and just go on.
+        /// The numbers that were received are exact too: no owner has died with some.
         exact: bool,
     },
 }
@@ -315,9 +348,9 @@ pub enum Reach {
     Plain,
     /// By its stored session, which the caller has claimed.
     Session {
-        /// The session as it is on record.
+        /// The session as it is on record. The mark is the next number to send.
         session: Box<Session>,
-        /// The numbers on record are exact, and just go on.
+        /// The numbers that were received are exact too: no owner has died with some.
         exact: bool,
     },
 }

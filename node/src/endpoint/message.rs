@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use godwit_coap::Token;
+use godwit_coap::{Code, Token};
 use godwit_proto::v1;
 
 use super::{
@@ -13,12 +13,13 @@ use super::{
     link::{Call, Downlink, Link, Uplink},
     registered::Registered,
     registration::NewRegistration,
+    session::NewSession,
 };
 use crate::{
-    identity::RegistrationId,
+    identity::{AssociationId, RegistrationId},
     profile::Profile,
     shard::ActorKey,
-    store::{Change, StoreError, value},
+    store::{Change, Numbers, Session, StoreError, value},
     telemetry::{Event, Record, SinkError},
 };
 
@@ -31,6 +32,8 @@ pub(super) enum Input {
     Unlinked(ActorKey),
     /// The connection to the device's address; `None`: it has none, or the address is another's by now.
     Reached(Option<Link>),
+    /// What the store has of a session that a connection asked for; `None`: nothing, or no answer.
+    SessionRead(Link, AssociationId, Option<Box<Session>>),
     /// A write has ended.
     Persisted(u32, Result<(), StoreError>),
     /// Records are durable, or were not taken.
@@ -64,6 +67,12 @@ pub(super) enum Effect {
     RemoveEvent(String),
     /// Get a connection to the device's address, if that is still its own; ends in [`Input::Reached`].
     Reach(Address),
+    /// Get a connection by a session on record; without all of it, it is read first. Ends in [`Input::Reached`].
+    ReachSession { association: AssociationId, whole: Option<Box<Session>>, numbers: Numbers, exact: bool },
+    /// Read a session from the record; ends in [`Input::SessionRead`].
+    ReadSession(Link, AssociationId),
+    /// The secret that a rotation gave was used: the one before is not valid any more.
+    SettleRotation,
     /// Tell the connection.
     Downlink(Link, Downlink),
     /// An operation was taken, with its record, or not.
@@ -113,6 +122,12 @@ pub(super) enum Then {
         event: Option<Event>,
         objects: bool,
     },
+    /// Tell the connection that its session is on record.
+    Session(Box<NewSession>),
+    /// The same of a provisional session that is one no longer; `removed` made room for it.
+    Promoted { link: Link, association: AssociationId, removed: Vec<AssociationId> },
+    /// Tell the connection that its session is closed on record.
+    Closed { link: Link, association: AssociationId },
     /// Answer a de-register and stop.
     Deregister { link: Link, call: Call },
     /// The registration has expired: publish the event, whose id in the outbox is given.
@@ -127,8 +142,8 @@ pub(super) enum Then {
     Ended(Box<v1::Operation>),
     /// The record is exact and passive: stop.
     Stop(StopReason),
-    /// Acknowledge a notification.
-    Acknowledge { link: Link, token: Token, message_id: u16, since: Instant },
+    /// Acknowledge a notification. `ends`: the device has ended the observation with it, by this code.
+    Acknowledge { link: Link, token: Token, message_id: u16, since: Instant, ends: Option<Code> },
     /// Answer a Send.
     SendDone { link: Link, call: Call, since: Instant },
     /// What is to be observed is on record and may be asked for.

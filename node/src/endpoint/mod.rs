@@ -20,12 +20,14 @@ mod message;
 mod model_sets;
 mod observation;
 mod operation;
+mod orphan;
 mod plan;
 mod publish;
 mod registered;
 mod registration;
 mod service;
 mod services;
+mod session;
 #[cfg(test)]
 mod tests;
 
@@ -79,6 +81,8 @@ pub struct Endpoints {
     by_device: RefCell<HashMap<DeviceId, Place>>,
     /// Live endpoints that this shard may have.
     bound: usize,
+    /// Events of devices that are gone.
+    orphans: orphan::Orphans,
 }
 
 /// A live endpoint.
@@ -129,6 +133,7 @@ impl Endpoints {
             table: Table::default(),
             by_device: RefCell::default(),
             bound,
+            orphans: orphan::Orphans::default(),
         })
     }
 
@@ -147,8 +152,15 @@ impl Endpoints {
         &*self.shared.process.store
     }
 
-    /// Hands what a device said to its endpoint, which is activated if it is not live.
+    /// Hands what a device said to its endpoint, which is activated if it is not live. What nobody waits for activates
+    /// none: an endpoint that was passivated has its sessions' exact numbers on record.
     pub fn deliver(self: &Rc<Self>, device: DeviceId, link: Link, uplink: Uplink) -> Delivery {
+        if uplink.is_of_session()
+            && uplink.awaiting().is_none()
+            && !self.by_device.borrow().contains_key(&device)
+        {
+            return Delivery::Delivered;
+        }
         let back = |mail: Mail| match mail {
             Mail::Core(Input::Uplink(_, uplink)) => Box::new(uplink),
             _ => unreachable!("invariant: what comes back is what was handed in"),
@@ -212,6 +224,9 @@ impl Endpoints {
     }
 
     fn published(&self, Completion { ticket, result }: Completion) {
+        if ticket.activation == orphan::ACTIVATION {
+            return self.orphans.published(self.store(), ticket.effect, result.is_ok());
+        }
         if ticket.effect == NOBODY {
             return;
         }

@@ -39,6 +39,8 @@ pub(super) struct Observation {
     /// The operation that made it; `None`: the profile did.
     pub(super) operation: Option<Box<str>>,
     pub(super) order: ObserveOrder,
+    /// The Observe value of the newest notification.
+    newest: Option<u32>,
     /// Since when notifications have gone without acknowledgement.
     pub(super) unanswered: Option<Instant>,
 }
@@ -58,6 +60,7 @@ impl Observation {
             state: State::Pending,
             operation,
             order: ObserveOrder::default(),
+            newest: None,
             unanswered: None,
         }
     }
@@ -77,6 +80,7 @@ impl Observation {
             state: stored.state(),
             operation: (!stored.operation.is_empty()).then(|| stored.operation.as_str().into()),
             order: ObserveOrder::default(),
+            newest: None,
             unanswered: None,
         })
     }
@@ -255,14 +259,17 @@ impl Core {
             // It ended while its last body was fetched.
             return self.downlink(link, Downlink::Reset { message_id });
         };
-        let stale = observe.is_some_and(|n| observation.order.accept(now.now, n) == Freshness::Stale);
+        // The newest one again: the sink has refused it before.
+        let again = observe.is_some() && observation.unanswered.is_some() && observe == observation.newest;
+        let stale =
+            observe.is_some_and(|n| observation.order.accept(now.now, n) == Freshness::Stale) && !again;
+        if !stale {
+            observation.newest = observe;
+        }
         let kind = if stale { labels::Notification::Stale } else { labels::Notification::Published };
         let (base, format) = (observation.base(), observation.format);
-        let ended = observe.is_none() || !first.code.is_success();
-        if ended {
-            // RFC 7641 §3.2: without Observe, or with an error, the device has ended the observation.
-            self.end_observation(now, token, first.code);
-        }
+        // RFC 7641 §3.2: without Observe, or with an error, the device has ended the observation.
+        let ends = (observe.is_none() || !first.code.is_success()).then_some(first.code);
         let response = whole.as_ref().unwrap_or(&first);
         let Some(registered) = self.registered.as_deref() else { return };
         let format = format.unwrap_or_else(|| registered.formats.pick(None, FormatUse::Values));
@@ -288,9 +295,12 @@ impl Core {
         };
         self.services.metrics.notifications[kind].increment(1);
         if records.is_empty() {
+            if let Some(code) = ends {
+                self.end_observation(now, token, code);
+            }
             return self.downlink(link, Downlink::Acknowledge { message_id });
         }
-        self.publish(records, Then::Acknowledge { link, token, message_id, since: now.now });
+        self.publish(records, Then::Acknowledge { link, token, message_id, since: now.now, ends });
     }
 
     /// A notification could not be made durable. A device that gets no acknowledgement drops the observation.
@@ -330,7 +340,7 @@ impl Core {
     }
 
     /// Takes an observation that the device has ended out of the record.
-    fn end_observation(&mut self, now: Reading, token: Token, code: Code) {
+    pub(super) fn end_observation(&mut self, now: Reading, token: Token, code: Code) {
         if let Some(observation) = self.observations.remove(token) {
             self.persist(vec![Change::RemoveObservation(token.as_bytes().to_vec())], Then::Nothing);
             if !code.is_success() {

@@ -9,7 +9,13 @@ use godwit_lwm2m::{
     registration::{Binding, FormatSet, ObjectList, RegisteredLinks, Registration, RootPath},
 };
 
-use crate::{clock::Reading, entropy, identity::RegistrationId, profile::Client, store::value};
+use crate::{
+    clock::Reading,
+    entropy,
+    identity::{RegistrationId, SessionId},
+    profile::Client,
+    store::value::{self, credential::Mode},
+};
 
 /// A registration as its endpoint holds it.
 #[derive(Debug, Clone)]
@@ -22,6 +28,8 @@ pub(super) struct Registered {
     pub(super) formats: FormatPreference,
     /// Unix milliseconds.
     pub(super) registered_at: u64,
+    /// How the device proved its name; `None` for NoSec.
+    pub(super) proof: Option<Box<Proof>>,
     /// Unix milliseconds.
     pub(super) updated_at: u64,
     /// When it expires unless the device updates it.
@@ -30,6 +38,18 @@ pub(super) struct Registered {
     pub(super) stored_deadline: u64,
     /// Name and revision of the profile whose start actions are done.
     pub(super) started: Option<(Arc<str>, u64)>,
+}
+
+/// How a device proved its name when it registered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Proof {
+    pub(super) mode: Mode,
+    /// See [`Access::identity`](super::access::Access::identity).
+    pub(super) identity: Box<[u8]>,
+    /// The credential's version.
+    pub(super) version: u64,
+    /// The session that it registered in.
+    pub(super) session: Option<SessionId>,
 }
 
 impl Registered {
@@ -52,6 +72,7 @@ impl Registered {
             expires: now.now,
             stored_deadline: now.unix_ms,
             started: None,
+            proof: None,
         }
     }
 
@@ -93,6 +114,14 @@ impl Registered {
             profile_revision,
             registered_at: self.registered_at,
             updated_at: self.updated_at,
+            security_mode: self.proof.as_ref().map_or(0, |proof| proof.mode as u32),
+            identity: self.proof.as_ref().map_or_else(Vec::new, |proof| proof.identity.to_vec()),
+            credential_version: self.proof.as_ref().map_or(0, |proof| proof.version),
+            session: self
+                .proof
+                .as_ref()
+                .and_then(|proof| proof.session)
+                .map_or_else(Vec::new, |session| session.as_bytes().to_vec()),
             ..value::Registration::default()
         }
     }
@@ -141,6 +170,22 @@ impl Registered {
             stored_deadline,
             started: (!stored.profile.is_empty())
                 .then(|| (stored.profile.as_str().into(), stored.profile_revision)),
+            proof: Proof::from_stored(stored).map(Box::new),
+        })
+    }
+}
+
+impl Proof {
+    fn from_stored(stored: &value::Registration) -> Option<Self> {
+        let mode = i32::try_from(stored.security_mode).ok().and_then(|mode| Mode::try_from(mode).ok())?;
+        if matches!(mode, Mode::Unspecified | Mode::NoSec) {
+            return None;
+        }
+        Some(Self {
+            mode,
+            identity: stored.identity.as_slice().into(),
+            version: stored.credential_version,
+            session: SessionId::read(&stored.session),
         })
     }
 }

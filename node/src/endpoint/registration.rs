@@ -21,8 +21,9 @@ use super::{
     link::{Call, Downlink, Link},
     message::{Effect, StopReason, Then},
     observation::Observation,
+    orphan,
     plan::{content_format, name_and_revision},
-    registered::Registered,
+    registered::{Proof, Registered},
 };
 use crate::{
     clock::Reading,
@@ -63,6 +64,7 @@ impl Core {
         let replaced = self.registered.is_some();
         let models = self.services.process.models.set(&self.profile, &client.objects);
         let mut registered = Registered::new(now, client, models, content_format(&self.profile));
+        registered.proof = self.proof_of(&link);
         self.prolong(now, &mut registered);
         let plan = self.profile.start_plan(&registered.plan_client());
         let observations: Vec<_> = plan.observations.into_iter().map(Observation::of_profile).collect();
@@ -74,11 +76,11 @@ impl Core {
             registered.started = Some(name_and_revision(&self.profile));
         }
         let response = Response::new(Code::CREATED).location("rd").location(registered.id.as_str());
-        let applied = Box::new(applied(now, link, call, registered.id, &response));
+        let applied = Box::new(self.applied_by(now, &link, call, registered.id, &response));
         let mut changes = vec![
             Change::Registration(Box::new(registered.to_stored(&self.name))),
             Change::Applied((*applied).clone()),
-            Change::Address { peer: Some(link.remote), local: self.local_of(&link), by_address: true },
+            self.address_of(&link),
             Change::PathNode(self.services.process.owner.node.clone()),
             Change::Deadline(Some(registered.stored_deadline)),
             Change::ClearObservations,
@@ -93,7 +95,8 @@ impl Core {
     pub(super) fn registration_stored(&mut self, now: Reading, new: NewRegistration) {
         let NewRegistration { link, call, registered, observations, tasks, skipped, applied, replaced } = new;
         self.link_to(link);
-        self.address = Some(Address { peer: link.remote, local: self.local_of(&link) });
+        self.take_address(&link);
+        self.activated = true;
         self.reply(link, call, Response::new(Code::CREATED).location("rd").location(registered.id.as_str()));
         self.applied = Some(applied);
         self.registered = Some(Box::new(registered));
@@ -139,27 +142,36 @@ impl Core {
             Err(refusal) => return self.reply(link, call, refusal.into()),
         };
         let mut registered = registered.clone();
+        let moved = self.link.is_none_or(|own| own.connection != link.connection)
+            && link.security.secured().is_some();
+        registered.proof = self.proof_of(&link);
         let lifetime = update.lifetime.filter(|lifetime| *lifetime != registered.client.lifetime);
         let objects = update.links.as_ref().is_some_and(|links| links.objects != registered.client.objects);
         let changed = registered.client.apply(update);
         registered.updated_at = now.unix_ms;
         let covered = self.prolong_if_needed(now, &mut registered);
-        if covered && !changed {
+        // The session of the newest request is where the device is from now on.
+        let written = changed || moved;
+        if covered && !written {
             self.registered = Some(Box::new(registered));
             self.reply(link, call, Response::new(Code::CHANGED));
             return self.changed(RegistrationChangeKind::Updated);
         }
         let mut changes = vec![Change::Deadline(Some(registered.stored_deadline))];
         let mut answered = None;
-        if changed {
+        if written {
             if objects {
                 registered.models =
                     self.services.process.models.set(&self.profile, &registered.client.objects);
             }
-            let applied = applied(now, link, call, id, &Response::new(Code::CHANGED));
+            let applied = self.applied_by(now, &link, call, id, &Response::new(Code::CHANGED));
             answered = Some(Box::new(applied.clone()));
             changes.push(Change::Registration(Box::new(registered.to_stored(&self.name))));
             changes.push(Change::Applied(applied));
+        }
+        if moved {
+            changes.push(self.address_of(&link));
+            changes.push(Change::PathNode(self.services.process.owner.node.clone()));
         }
         let event = changed.then(|| Event::Updated { lifetime: lifetime.map(u64::from), objects });
         let registered = Box::new(registered);
@@ -183,6 +195,10 @@ impl Core {
             }
         }
         self.registered = Some(registered);
+        if self.link.is_none_or(|own| own.connection != link.connection) {
+            self.link_to(link);
+            self.take_address(&link);
+        }
         self.reply(link, call, Response::new(Code::CHANGED));
         if let Some(event) = event {
             let cause = self.cause(&[b"updated", &now.unix_ms.to_be_bytes(), call.token.as_bytes()]);
@@ -205,7 +221,7 @@ impl Core {
         if self.registered.as_deref().is_none_or(|registered| registered.id != id) {
             return self.effect(Effect::Foreign(link, call, id));
         }
-        let applied = applied(now, link, call, id, &Response::new(Code::DELETED));
+        let applied = self.applied_by(now, &link, call, id, &Response::new(Code::DELETED));
         let changes = vec![Change::RemoveRegistration, Change::Applied(applied), Change::Deadline(None)];
         self.persist(changes, Then::Deregister { link, call });
     }
@@ -263,11 +279,11 @@ impl Core {
         self.publish(vec![record], Then::Expired(id));
     }
 
-    /// Publishes an expiry that an earlier owner had written but not published.
+    /// Publishes an event that an earlier owner had written but not published.
     pub(super) fn publish_stored_event(&mut self, now: Reading, stored: &value::StoredEvent) {
         let registration = RegistrationId::parse(&stored.registration);
-        let cause = expired_cause(registration);
-        let record = self.event_record_of(now, Event::Expired, cause, registration);
+        let (event, cause) = orphan::of_stored(self.device, stored);
+        let record = self.event_record_of(now, event, cause, registration);
         self.publish(vec![record], Then::Expired(stored.id.clone()));
     }
 
@@ -281,10 +297,74 @@ impl Core {
         }
         let same = applied.message_id == u32::from(call.message_id)
             && applied.token == call.token.as_bytes()
-            && applied.source == source(&link);
+            && applied.source == self.source_of(&link);
         let fresh = now.unix_ms.saturating_sub(applied.time) < APPLIED_FOR_MS;
         let response = (same && fresh).then(|| decode_answer(&applied.response)).flatten();
         response.filter(|response| response.code == code)
+    }
+
+    /// Whether a later request of the same session was applied already: this one comes too late to change anything.
+    /// A repetition of that one finds its answer and is none.
+    pub(super) fn was_overtaken(&self, link: &Link, call: Call) -> bool {
+        let Some((applied, secured)) = self.applied.as_deref().zip(link.security.secured()) else {
+            return false;
+        };
+        applied.association == secured.association.as_bytes()
+            && call.number <= applied.number
+            && applied.message_id != u32::from(call.message_id)
+    }
+
+    fn applied_by(
+        &self,
+        now: Reading,
+        link: &Link,
+        call: Call,
+        registration: RegistrationId,
+        response: &Response,
+    ) -> value::Applied {
+        let association = link.security.secured().map(|secured| secured.association.as_bytes().to_vec());
+        value::Applied {
+            source: self.source_of(link),
+            number: call.number,
+            association: association.unwrap_or_default(),
+            message_id: call.message_id.into(),
+            token: call.token.as_bytes().to_vec(),
+            response: encode_answer(response),
+            time: now.unix_ms,
+            registration: registration.to_string(),
+        }
+    }
+
+    /// Who sent a request: a session, whose resumptions are the same sender, or an address.
+    fn source_of(&self, link: &Link) -> Vec<u8> {
+        match link.security.secured() {
+            Some(secured) => match self.sessions.find(secured.association) {
+                Some(held) => held.id.as_bytes().to_vec(),
+                None => secured.association.as_bytes().to_vec(),
+            },
+            None => address_bytes(link.remote),
+        }
+    }
+
+    fn proof_of(&self, link: &Link) -> Option<Box<Proof>> {
+        let secured = link.security.secured()?;
+        Some(Box::new(Proof {
+            mode: secured.mode,
+            identity: self.access.identity(secured.mode).into(),
+            version: secured.credential,
+            session: self.sessions.find(secured.association).map(|held| held.id),
+        }))
+    }
+
+    /// Where the device is by a link. Only without DTLS is it found by that address; a session has its own.
+    fn address_of(&self, link: &Link) -> Change {
+        let by_address = link.security.secured().is_none();
+        Change::Address { peer: Some(link.remote), local: self.local_of(link), by_address }
+    }
+
+    fn take_address(&mut self, link: &Link) {
+        let plain = link.security.secured().is_none();
+        self.address = plain.then(|| Address { peer: link.remote, local: self.local_of(link) });
     }
 
     fn local_of(&self, link: &Link) -> Option<SocketAddr> {
@@ -322,39 +402,6 @@ impl Core {
         let mut all = vec![first];
         all.extend_from_slice(facts);
         Identity::of(&all)
-    }
-}
-
-fn expired_cause(registration: Option<RegistrationId>) -> Identity {
-    let id = registration.as_ref().map_or("", |id| id.as_str());
-    Identity::of(&[id.as_bytes(), b"expired"])
-}
-
-/// Who sent a request: a session, which may be resumed at any address, or an address.
-fn source(link: &Link) -> Vec<u8> {
-    match link.security.secured() {
-        Some(secured) => secured.association.as_bytes().to_vec(),
-        None => address_bytes(link.remote),
-    }
-}
-
-fn applied(
-    now: Reading,
-    link: Link,
-    call: Call,
-    registration: RegistrationId,
-    response: &Response,
-) -> value::Applied {
-    let association = link.security.secured().map(|secured| secured.association.as_bytes().to_vec());
-    value::Applied {
-        source: source(&link),
-        number: call.number,
-        association: association.unwrap_or_default(),
-        message_id: call.message_id.into(),
-        token: call.token.as_bytes().to_vec(),
-        response: encode_answer(response),
-        time: now.unix_ms,
-        registration: registration.to_string(),
     }
 }
 

@@ -30,6 +30,21 @@ impl Service {
         process.inboxes.of(shard).push(message);
     }
 
+    /// Ends the sessions that the device's credential, as it is now, does not carry any more, on every shard.
+    async fn revoke(&self, device: DeviceId) {
+        let document = match self.process.store.load(device).await {
+            Ok(record) => record.and_then(|record| record.document),
+            // What can't be read is no revocation; the version is compared whenever a session is used anew.
+            Err(error) => return tracing::warn!(%device, %error, "a changed credential could not be read"),
+        };
+        let credential =
+            document.filter(|document| !document.disabled).and_then(|document| document.credential);
+        let version = credential.map(|credential| credential.version);
+        for shard in 0..self.process.inboxes.shards() {
+            self.process.inboxes.of(shard as u16).push(ShardMessage::Revoked { device, version });
+        }
+    }
+
     fn send_to_all(&self, message: impl Fn(oneshot::Sender<()>) -> ShardMessage) -> BoxFuture<'static, ()> {
         let waits: Vec<_> = (0..self.process.inboxes.shards())
             .map(|shard| {
@@ -74,9 +89,11 @@ impl Endpoints for Service {
     }
 
     fn device_changed(&self, device: DeviceId) -> BoxFuture<'static, ()> {
-        let (done, told) = oneshot::channel();
-        self.send(device, ShardMessage::DeviceChanged { device, done });
+        let service = self.clone();
         Box::pin(async move {
+            service.revoke(device).await;
+            let (done, told) = oneshot::channel();
+            service.send(device, ShardMessage::DeviceChanged { device, done });
             // Answered by being dropped.
             drop(told.await);
         })

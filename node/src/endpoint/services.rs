@@ -23,6 +23,7 @@ use crate::{
     identity::{DeviceId, Owner},
     metrics,
     profile::{Profile, ProfileRegistry},
+    seal::Sealer,
     shard::{ShardId, Target, inbox::Inbox, outbox::SocketId, timers::Timers},
     store::StateStore,
     telemetry::{Completion, Completions, Outlet, Site, Turn},
@@ -40,6 +41,8 @@ pub struct Process {
     pub site: Arc<Site>,
     /// The store.
     pub store: Arc<dyn StateStore>,
+    /// Opens and seals what the store keeps secret.
+    pub sealer: Arc<Sealer>,
     /// Profiles in use.
     pub profiles: Arc<ProfileRegistry>,
     /// Object models.

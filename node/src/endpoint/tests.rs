@@ -1,10 +1,15 @@
 //! The core by itself: stepped time, writes and publications that end when the test says so.
 
+mod session;
+
 use std::{cell::OnceCell, rc::Rc, sync::Arc, time::Duration};
 
 use godwit_coap::{Code, FailReason, Request, Response, Token};
 use godwit_lwm2m::registration::{Policy, Registration};
-use godwit_proto::v1::{Command, command, operation::State};
+use godwit_proto::{
+    store::v1::Device,
+    v1::{Command, command, operation::State},
+};
 use tokio::sync::broadcast;
 
 use super::{
@@ -24,6 +29,7 @@ use crate::{
     metrics,
     models::Models,
     profile::{Profile, ProfileRegistry, ProfileSource, builtin},
+    seal::Sealer,
     shard::{ActorKey, outbox::SocketId, timers::Timers},
     store::{
         Change, Claimed, DeviceRecord, Refused, StoreError,
@@ -91,6 +97,7 @@ fn services() -> Rc<Shared> {
         draining: false.into(),
         empty_profile: builtin("default").unwrap(),
         store,
+        sealer: Arc::new(Sealer::new(&[1; 32])),
     };
     Rc::new(Shared {
         process: Arc::new(process),
@@ -125,7 +132,8 @@ fn registration(query: &str) -> Box<Registration> {
 impl Bench {
     fn claimed(profile_name: &str, record: DeviceRecord) -> Self {
         let now = clock::read();
-        let access = Access { profile: profile_name.into(), disabled: false, no_sec: true };
+        let document = Device { profile: profile_name.into(), ..Device::default() };
+        let access = Access::of(&document, true);
         let claimed = Claimed { term: 7, claims: 1, exact: true, record };
         let core = Core::new(
             services(),
@@ -448,6 +456,9 @@ fn a_refused_format_is_followed_by_the_next_one() {
 }
 
 /// A device with one observation that is made, and its token.
+/// What a sink says that takes nothing more.
+const FULL: SinkError = SinkError::QueueFull { queued: 1, limit: 1 };
+
 fn observed() -> (Bench, Token) {
     let mut bench = Bench::claimed("demo", DeviceRecord::default());
     bench.register("lt=60&lwm2m=1.1");
@@ -702,14 +713,68 @@ fn a_changed_profile_is_applied_as_a_difference() {
 }
 
 #[test]
+fn a_notification_that_the_sink_refused_is_not_stale_when_it_is_repeated() {
+    let (mut bench, token) = observed();
+    let stale = |bench: &Bench| bench.publications.last().unwrap().1[0].stale;
+    bench.notify(token, 50, 9, "95");
+    let (id, _) = bench.publications[0];
+    bench.apply(Input::Published(id, Err(FULL)));
+    bench.notify(token, 51, 9, "95");
+    assert!(!stale(&bench));
+    bench.notify(token, 52, 8, "94");
+    assert!(stale(&bench), "an older one is");
+}
+
+#[test]
+fn the_last_value_of_an_observation_is_not_lost_when_the_sink_refuses_it() {
+    let (mut bench, token) = observed();
+    let last = |message_id| {
+        Uplink::Notification(Box::new(Notification {
+            token,
+            message_id,
+            confirmable: true,
+            observe: None,
+            response: Response::new(Code::CONTENT).content(0, "95"),
+            more: false,
+        }))
+    };
+    bench.say(last(50));
+    let (id, _) = bench.publications.remove(0);
+    bench.apply(Input::Published(id, Err(FULL)));
+    assert!(matches!(bench.downlinks.last(), Some(Downlink::ForgetNotification { message_id: 50 })));
+    bench.say(last(51));
+    let (id, _) = bench.publications.remove(0);
+    bench.apply(Input::Published(id, Ok(())));
+    assert!(matches!(bench.downlinks.last(), Some(Downlink::Acknowledge { message_id: 51 })));
+    let removed = Change::RemoveObservation(token.as_bytes().to_vec());
+    assert!(bench.write_all().contains(&removed));
+}
+
+#[test]
+fn a_device_that_was_not_used_in_time_is_given_up_to_be_deleted() {
+    let mut bench = Bench::claimed("default", DeviceRecord::default());
+    bench.core.access.activate_by = bench.now.unix_ms + 1_000;
+    bench.apply(Input::Deadline);
+    assert_eq!(bench.writes.len(), 0, "not yet");
+    bench.pass(Duration::from_secs(2));
+    bench.apply(Input::Deadline);
+    bench.write_all();
+    assert_eq!(bench.stopped(), Some(StopReason::Ended));
+    let mut bench = Bench::registered("default", "lt=60");
+    bench.core.access.activate_by = 1;
+    bench.apply(Input::Deadline);
+    assert_eq!(bench.stopped(), None, "it was used");
+}
+
+#[test]
 fn a_device_whose_credential_no_longer_fits_is_given_up() {
     let mut bench = Bench::registered("default", "lt=60");
-    let access = Access { profile: "default".into(), disabled: true, no_sec: true };
+    let access = Access::of(&Device { disabled: true, ..Device::default() }, true);
     bench.apply(Input::Access(Some(access), None));
     bench.write_all();
     assert_eq!(bench.stopped(), Some(StopReason::Ended));
     let mut bench = Bench::claimed("default", DeviceRecord::default());
-    bench.core.access = Access { profile: "default".into(), disabled: false, no_sec: false };
+    bench.core.access = Access::of(&Device::default(), false);
     bench.register("lt=60");
     assert_eq!(bench.replies(), [Code::FORBIDDEN]);
     assert_eq!(bench.events(), ["refused"]);

@@ -103,7 +103,7 @@ pub enum Change {
     CloseSession(AssociationId),
     /// Removes a session: a fatal alert, a revoked credential, or too many.
     RemoveSession(AssociationId),
-    /// How far the record numbers of a session went. Nothing happens if it is gone, and none goes back.
+    /// How far the record numbers of a session went. Nothing happens if it is gone.
     Marks {
         /// Whose.
         association: AssociationId,

@@ -76,7 +76,7 @@ pub struct Session {
 /// How far the record numbers of a session went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Numbers {
-    /// The highest number that may have been sent.
+    /// No number at or above it has been sent. While the session is in use it is ahead of the next one; else it is that.
     pub write_mark: u64,
     /// The highest number that was accepted.
     pub read_floor: u64,
@@ -85,12 +85,12 @@ pub struct Numbers {
 }
 
 impl Numbers {
-    /// Brings these forward to `newer`; numbers never go back, whatever order writes arrive in.
-    pub fn advance(&mut self, newer: Self) {
-        self.write_mark = self.write_mark.max(newer.write_mark);
-        if newer.read_floor >= self.read_floor {
-            (self.read_floor, self.read_window) = (newer.read_floor, newer.read_window);
-        }
+    /// Where a session goes on when nobody knows how far its last owner went: at the next multiple of 2²⁰ above the
+    /// mark, plus 3 (`cluster.md`, "Nonces and record numbers").
+    #[must_use]
+    pub fn after_a_crash(self) -> Self {
+        let next = ((self.write_mark >> 20) + 1) << 20;
+        Self { write_mark: next + 3, ..self }
     }
 }
 
@@ -244,11 +244,11 @@ mod tests {
     }
 
     #[test]
-    fn numbers_never_go_back() {
-        let mut numbers = Numbers { write_mark: 10, read_floor: 10, read_window: 1 };
-        numbers.advance(Numbers { write_mark: 9, read_floor: 11, read_window: 3 });
-        assert_eq!(numbers, Numbers { write_mark: 10, read_floor: 11, read_window: 3 });
-        numbers.advance(Numbers { write_mark: 20, read_floor: 9, read_window: 7 });
-        assert_eq!(numbers, Numbers { write_mark: 20, read_floor: 11, read_window: 3 });
+    fn numbers_jump_after_a_crash() {
+        let next = |write_mark| Numbers { write_mark, ..Numbers::default() }.after_a_crash().write_mark;
+        assert_eq!(
+            [next(0), next((1 << 20) - 1), next(1 << 20)],
+            [(1 << 20) + 3, (1 << 20) + 3, (2 << 20) + 3]
+        );
     }
 }

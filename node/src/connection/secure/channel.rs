@@ -57,18 +57,19 @@ impl Channel {
         (channel, fate)
     }
 
-    /// Goes on with a stored session, which the device's endpoint has claimed.
+    /// Goes on with a stored session, which the device's endpoint has claimed. `exact`: no record is known to be missing
+    /// in its window.
     pub(in crate::connection) fn resume(
         ground: Rc<Ground>,
         key: ActorKey,
         place: Place,
         now: Instant,
         stored: StoredSession,
-        numbering: Numbering,
+        exact: bool,
     ) -> Self {
         let cid = stored.cid();
-        let path = Path::new(place, cid.is_some(), numbering == Numbering::Exact);
-        let mut channel = Self::new(ground, key, Association::resume(stored, numbering), path, now);
+        let path = Path::new(place, cid.is_some(), exact);
+        let mut channel = Self::new(ground, key, Association::resume(stored, Numbering::Exact), path, now);
         if let Some(cid) = cid {
             channel.ground.index(cid, key);
             channel.minted.push(cid);

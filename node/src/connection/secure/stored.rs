@@ -66,8 +66,8 @@ pub(in crate::connection) fn open(
     };
     let Numbers { write_mark, read_floor, read_window } = session.numbers;
     let numbers = dtls::Numbers {
-        // Exact numbers have no headroom; others are not asked for the next one.
-        write_next: if exact { write_mark + 1 } else { 0 },
+        // Exact numbers have no headroom: the mark is the next number.
+        write_next: if exact { write_mark } else { 0 },
         write_mark,
         window: ReplayWindow::from_parts(read_floor, read_window),
         stage,

@@ -88,8 +88,9 @@ macro_rules! suite {
                     an_address_of_a_session_is_not_that_of_a_plain_device,
                     a_device_has_at_most_two_sessions_and_two_provisional_ones,
                     a_promoted_session_takes_the_place_of_the_one_that_it_resumed,
+                    a_session_id_leads_to_its_device_as_long_as_one_association_has_it,
                     a_closed_session_is_found_no_longer_but_remains,
-                    marks_belong_to_a_session_and_never_go_back,
+                    marks_belong_to_a_session,
                     sessions_whose_time_is_over_are_cleared_away,
                     sessions_survive_the_end_of_the_registration_but_not_of_the_device;
                 lanes:

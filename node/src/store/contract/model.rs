@@ -279,6 +279,8 @@ impl Model {
             let ids = ids.into_iter().flatten();
             pointers
                 .extend(ids.map(|id| (Pointer::Registration(RegistrationId::parse(id).unwrap()), *device)));
+            let ids = record.sessions.iter().map(|session| (Pointer::Session(session.id), *device));
+            pointers.extend(ids);
             let cids = record.sessions.iter().filter(|session| session.is_live() && !session.cid.is_empty());
             pointers.extend(cids.map(|session| (Pointer::Cid(session.cid.clone()), *device)));
             let credential = record.document.as_ref().and_then(|document| document.credential.as_ref());
@@ -428,8 +430,7 @@ fn apply(record: &mut DeviceRecord, change: Change) -> Result<(), StoreError> {
         Change::Marks { association, numbers, heard_at, expires_at, keep_answer } => {
             if let Some(at) = nth(sessions, association) {
                 let session = &mut sessions[at];
-                session.numbers.advance(numbers);
-                (session.heard_at, session.expires_at) = (heard_at, expires_at);
+                (session.numbers, session.heard_at, session.expires_at) = (numbers, heard_at, expires_at);
                 if !keep_answer {
                     session.answer.clear();
                 }
@@ -459,7 +460,8 @@ fn compare(subject: &dyn Subject, model: &Model) {
     let ids = (1..5).map(|n| Pointer::Registration(registration_id(n)));
     let identities = (1..3).map(|n| Pointer::PskIdentity(vec![n]));
     let addresses = (1..4).map(|n| Pointer::Address(format!("127.0.0.{n}:5683").parse().unwrap()));
-    let cids = (1..6).map(|n| Pointer::Cid(vec![n; 8]));
+    let sessions = (1..4).map(|n| Pointer::Session(SessionId::from_bytes([n; 32])));
+    let cids = (1..6).map(|n| Pointer::Cid(vec![n; 8])).chain(sessions);
     let secure = (1..6).map(|n| Pointer::SessionAddress(format!("127.0.0.{n}:5684").parse().unwrap()));
     for pointer in ids.chain(identities).chain(addresses).chain(cids).chain(secure) {
         assert_eq!(wait(store.resolve(pointer.clone())), Ok(pointers.get(&pointer).copied()), "{pointer:?}");

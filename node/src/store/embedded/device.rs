@@ -272,8 +272,7 @@ impl<'t, 'a> Edit<'t, 'a> {
             Change::RemoveSession(association) => self.remove_session(association),
             Change::Marks { association, numbers, heard_at, expires_at, keep_answer } => {
                 self.change_session(association, |session| {
-                    session.numbers.advance(numbers);
-                    (session.heard_at, session.expires_at) = (heard_at, expires_at);
+                    (session.numbers, session.heard_at, session.expires_at) = (numbers, heard_at, expires_at);
                     if !keep_answer {
                         session.answer.clear();
                     }
@@ -581,7 +580,11 @@ fn pointers(row: &Row) -> Result<BTreeSet<Pointer>, StoreError> {
     if row.header.by_address {
         pointers.extend(row.header.peer.map(Pointer::Address));
     }
-    for session in row.sessions()?.into_iter().filter(Session::is_live) {
+    for session in row.sessions()? {
+        pointers.insert(Pointer::Session(session.id));
+        if !session.is_live() {
+            continue;
+        }
         if session.cid.is_empty() {
             pointers.extend(session.peer.map(Pointer::SessionAddress));
         } else {
