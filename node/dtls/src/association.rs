@@ -64,6 +64,7 @@ pub struct Association {
     /// What answers a repeated Finished of the live session's client.
     answer: Option<Box<Answering>>,
     pending: Option<Box<Handshake>>,
+    latest: Option<LatestHello>,
     outbox: Outbox,
     numbers: Report,
     phase: Phase,
@@ -74,8 +75,20 @@ struct Answering {
     answer: FinishedAnswer,
     /// When it was sent last.
     sent: Option<Instant>,
-    /// The handshake's client random: its late copies are no new handshake.
-    client_random: [u8; 32],
+}
+
+/// The hello of the handshake that the live session came from: late copies of it are no new handshake.
+struct LatestHello {
+    /// The end of its random: enough to tell a copy from another hello.
+    tag: [u8; 8],
+    /// A device without randomness says the same hello again after a restart, and must be heard then.
+    until: Instant,
+}
+
+impl LatestHello {
+    fn is_of(&self, now: Instant, client_random: &[u8; 32]) -> bool {
+        now < self.until && client_random.ends_with(&self.tag)
+    }
 }
 
 /// When the live session's numbers are to be handed up.
@@ -134,6 +147,7 @@ impl Association {
             live: None,
             answer: None,
             pending: None,
+            latest: None,
             outbox: Outbox::default(),
             numbers: Report::Idle,
             phase: Phase::Open,
@@ -158,7 +172,7 @@ impl Association {
                     answer.plain_next = answer.plain_next.saturating_add(PLAIN_JUMP);
                 }
                 association.live = Some(session);
-                let answering = Answering { answer, sent: None, client_random: [0; 32] };
+                let answering = Answering { answer, sent: None };
                 association.answer = Some(Box::new(answering));
             }
         }
@@ -297,7 +311,7 @@ impl Association {
         let Some(Ok(fragment)) = Fragments::parse(record.fragment).next() else { return };
         let Ok(hello) = HelloPrefix::parse(fragment.bytes) else { return };
         let is_known = self.pending.as_ref().is_some_and(|handshake| handshake.is_of(hello.random))
-            || self.answer.as_ref().is_some_and(|answering| answering.client_random == *hello.random);
+            || self.latest.as_ref().is_some_and(|latest| latest.is_of(cx.now, hello.random));
         if is_known || self.phase != Phase::Open {
             return;
         }
@@ -388,20 +402,22 @@ impl Association {
                 }
             }
             Some(Outcome::Established(established)) => {
-                let client_random = *handshake.client_random();
+                let [.., a, b, c, d, e, f, g, h] = *handshake.client_random();
+                let until = cx.now + LATE_COPIES;
+                self.latest = Some(LatestHello { tag: [a, b, c, d, e, f, g, h], until });
                 self.pending = None;
-                self.establish(cx, *established, client_random);
+                self.establish(cx, *established);
             }
         }
         Some(result)
     }
 
-    fn establish(&mut self, cx: &mut Context<'_>, established: Established, client_random: [u8; 32]) {
+    fn establish(&mut self, cx: &mut Context<'_>, established: Established) {
         let Established { session, resumed, answer, held } = established;
         let id = session.id();
         self.live = Some(session);
         self.numbers = Report::Idle;
-        self.answer = answer.map(|answer| Box::new(Answering { answer, sent: None, client_random }));
+        self.answer = answer.map(|answer| Box::new(Answering { answer, sent: None }));
         self.send_answer(cx);
         self.outbox.push(Output::Established { session: id, resumed });
         for (bytes, number, newest) in held {
@@ -528,6 +544,8 @@ fn is_finished(plaintext: &[u8]) -> bool {
     matches!(Fragments::parse(plaintext).next(), Some(Ok(fragment)) if fragment.kind == MessageType::FINISHED)
 }
 
+/// How long the way may keep a copy of a hello back.
+const LATE_COPIES: Duration = Duration::from_secs(60);
 /// A repeated Finished is answered at most this often.
 const REPEAT_AT_MOST: Duration = Duration::from_secs(1);
 /// Records of epoch 0 that an owner may have spent on repeating its answer.

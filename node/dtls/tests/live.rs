@@ -157,6 +157,35 @@ fn a_handshake_with_another_key_leaves_the_live_session() {
 }
 
 #[test]
+fn a_late_copy_of_the_hello_begins_nothing() {
+    let now = start();
+    let (mut server, mut hand) = (Server::new(now), Hand::new(now, Offer::psk()));
+    server.echoes = true;
+    let mut hellos = Vec::new();
+    for _ in 0..2 {
+        let hello = hand.hello();
+        hand.tell(&mut server, &hello);
+        hellos.push(hello);
+    }
+    hand.complete_psk(&mut server, IDENTITY, KEY);
+    assert_lives(&mut server, &mut hand);
+    assert!(server.exchange(now, &hellos[1]).is_empty());
+    // A device that draws the same random after its restart is heard later.
+    assert!(!server.exchange(now + Duration::from_secs(60), &hellos[1]).is_empty());
+
+    let id = hand.agreed.clone().unwrap().session_id;
+    let mut again = hand.again(Offer::psk().resuming(&id));
+    let first = again.hello();
+    again.tell(&mut server, &first);
+    let second = again.hello();
+    again.tell(&mut server, &second);
+    again.complete_resumption(&mut server);
+    assert!(server.exchange(now, &second).is_empty(), "an abbreviated handshake's");
+    assert_eq!(server.provisional.len(), 0);
+    assert_lives(&mut server, &mut again);
+}
+
+#[test]
 fn early_records_beside_a_live_session_wait_as_well() {
     let (mut server, mut old) = live(Offer::psk());
     let mut new = Hand::new(old.now, Offer::psk());
