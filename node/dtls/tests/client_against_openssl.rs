@@ -1,192 +1,40 @@
 //! The client against OpenSSL's server, which knows nothing of us: every mode and suite that both speak.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    clippy::disallowed_methods,
-    reason = "a test with a real peer and its time"
-)]
+#![allow(clippy::unwrap_used, reason = "a test")]
 
-use std::{
-    io::{BufRead, BufReader, Write},
-    net::UdpSocket,
-    path::PathBuf,
-    process::{Child, ChildStdin, Command, Stdio},
-    sync::{Arc, mpsc},
-    time::{Duration, Instant},
-};
+mod peer;
 
 use godwit_dtls::{
     Secret,
     certificate::PublicKey,
-    client::{Client, Context, Credential, Failure, Output, Settings, Trust},
+    client::{Client, Credential, Failure, Output, Settings, Trust},
     extension::MaxFragmentLength,
-    flight::Backoff,
-    signature::SigningKey,
-    suite::CipherSuite::{self, *},
+    suite::CipherSuite::*,
 };
-use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
-use ring::rand::SystemRandom;
-
-const PSK: [u8; 16] = [0xa5; 16];
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// OpenSSL's server at a port of loopback; ends with its stdin.
-struct Server {
-    child: Child,
-    stdin: ChildStdin,
-    lines: mpsc::Receiver<String>,
-    port: u16,
-}
-
-impl Server {
-    fn start(args: &[&str]) -> Option<Self> {
-        if Command::new("openssl").arg("version").output().is_err() {
-            assert!(std::env::var_os("CI").is_none(), "openssl is needed");
-            println!("skipped: no openssl");
-            return None;
-        }
-        let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut child = Command::new("openssl")
-            .args(["s_server", "-dtls1_2", "-no_ticket", "-quiet"])
-            .args(["-accept", &format!("127.0.0.1:{port}")])
-            .args(args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
-            .spawn()
-            .unwrap();
-        let (send, lines) = mpsc::channel();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        std::thread::spawn(move || {
-            stdout.lines().map_while(Result::ok).for_each(|line| _ = send.send(line));
-        });
-        let stdin = child.stdin.take().unwrap();
-        Some(Self { child, stdin, lines, port })
-    }
-
-    /// Waits for a line with this text.
-    fn hears(&self, text: &str) {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            let left = end.saturating_duration_since(Instant::now());
-            let line = self.lines.recv_timeout(left).unwrap_or_else(|_| panic!("never heard {text:?}"));
-            if line.contains(text) {
-                return;
-            }
-        }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// A client with a socket. Datagrams that `lose` points at never leave or never arrive.
-struct Peer {
-    client: Client,
-    socket: UdpSocket,
-    random: SystemRandom,
-    outputs: Vec<Output>,
-    passed: usize,
-    lose: fn(usize) -> bool,
-}
-
-impl Peer {
-    fn new(server: &Server, settings: Settings) -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        socket.connect(("127.0.0.1", server.port)).unwrap();
-        Self {
-            client: Client::new(Arc::new(settings), None),
-            socket,
-            random: SystemRandom::new(),
-            outputs: Vec::new(),
-            passed: 0,
-            lose: |_| false,
-        }
-    }
-
-    fn act(&mut self, call: impl FnOnce(&mut Client, Context<'_>, &mut Vec<Output>)) {
-        let cx = Context { now: Instant::now(), random: &self.random };
-        let mut outputs = Vec::new();
-        call(&mut self.client, cx, &mut outputs);
-        for output in outputs {
-            match output {
-                Output::Transmit(datagram) => {
-                    self.passed += 1;
-                    if !(self.lose)(self.passed) {
-                        // Refused while the server starts: sent again as if lost.
-                        let _ = self.socket.send(&datagram);
-                    }
-                }
-                other => self.outputs.push(other),
-            }
-        }
-    }
-
-    /// Drives until there is another output than datagrams.
-    fn next(&mut self) -> Output {
-        let end = Instant::now() + PATIENCE;
-        while self.outputs.is_empty() {
-            let now = Instant::now();
-            assert!(now < end, "nothing happened");
-            let due = self.client.poll_timeout().map_or(end, |due| due.min(end));
-            let wait = due.saturating_duration_since(now).max(Duration::from_millis(1));
-            self.socket.set_read_timeout(Some(wait)).unwrap();
-            let mut buffer = [0; 4096];
-            match self.socket.recv(&mut buffer) {
-                Ok(len) => {
-                    self.passed += 1;
-                    if !(self.lose)(self.passed) {
-                        self.act(|client, cx, out| client.handle_datagram(cx, &buffer[..len], out));
-                    }
-                }
-                Err(_) => self.act(Client::handle_timeout),
-            }
-        }
-        self.outputs.remove(0)
-    }
-
-    fn start(&mut self, credential: Credential, resume: bool) -> Output {
-        self.act(|client, cx, out| client.start(cx, credential, resume, out));
-        self.next()
-    }
-
-    fn say(&mut self, text: &str) {
-        let cx = Context { now: Instant::now(), random: &self.random };
-        let mut datagram = Vec::new();
-        assert_eq!(self.client.seal(cx, text.as_bytes(), &mut datagram), Ok(true));
-        self.socket.send(&datagram).unwrap();
-    }
-
-    /// Application data in both directions.
-    fn talk(&mut self, server: &mut Server) {
-        self.say("hello from us\n");
-        server.hears("hello from us");
-        server.stdin.write_all(b"hello from OpenSSL\n").unwrap();
-        assert_eq!(self.next(), Output::Application(b"hello from OpenSSL\n".to_vec()));
-    }
-}
-
-fn settings(suite: CipherSuite) -> Settings {
-    let backoff = Backoff { first: Duration::from_millis(150), cap: Duration::from_secs(1) };
-    Settings { suites: vec![suite], backoff, attempts: 12, ..Settings::default() }
-}
-
-fn psk() -> Credential {
-    Credential::Psk { identity: b"urn:dev:1".to_vec(), key: Secret::new(PSK) }
-}
+use peer::*;
 
 const CIPHERS: &str = "ALL:@SECLEVEL=0";
 
+fn serve(args: &[&str]) -> Option<Server> {
+    Server::start("openssl", |port| {
+        let accept = format!("127.0.0.1:{port}");
+        let fixed = ["s_server", "-dtls1_2", "-no_ticket", "-quiet", "-cipher", CIPHERS, "-accept", &accept];
+        fixed.iter().chain(args).map(ToString::to_string).collect()
+    })
+}
+
 fn psk_server(more: &[&str]) -> Option<Server> {
     let key = "a5".repeat(16);
-    let mut args = vec!["-nocert", "-psk", &key, "-cipher", CIPHERS];
+    let mut args = vec!["-nocert", "-psk", &key];
     args.extend(more);
-    Server::start(&args)
+    serve(&args)
+}
+
+fn certificate_server(identity: &Identity, more: &[&str]) -> Option<Server> {
+    let [key, certificate] = identity.files.each_ref().map(|file| file.to_str().unwrap());
+    let mut args = vec!["-key", key, "-cert", certificate];
+    args.extend(more);
+    serve(&args)
 }
 
 #[test]
@@ -267,47 +115,12 @@ fn every_lost_datagram_of_a_handshake_is_made_good() {
     }
 }
 
-/// Files of a key and its self-signed certificate, for OpenSSL's command line.
-struct Identity {
-    key: KeyPair,
-    certificate: rcgen::Certificate,
-    files: [PathBuf; 2],
-}
-
-impl Identity {
-    fn new(name: &str) -> Self {
-        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
-        let certificate = CertificateParams::new(vec![name.to_owned()]).unwrap().self_signed(&key).unwrap();
-        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-        let files = ["key", "crt"].map(|kind| folder.join(format!("{name}.{kind}")));
-        std::fs::write(&files[0], key.serialize_pem()).unwrap();
-        std::fs::write(&files[1], certificate.pem()).unwrap();
-        Self { key, certificate, files }
-    }
-
-    fn signing_key(&self) -> Arc<SigningKey> {
-        Arc::new(SigningKey::from_pkcs8(self.key.serialized_der(), &SystemRandom::new()).unwrap())
-    }
-
-    fn credential(&self) -> Credential {
-        let chain = vec![self.certificate.der().to_vec()];
-        Credential::X509 { key: self.signing_key(), chain: chain.into() }
-    }
-
-    fn serve(&self, more: &[&str]) -> Option<Server> {
-        let [key, certificate] = self.files.each_ref().map(|file| file.to_str().unwrap());
-        let mut args = vec!["-key", key, "-cert", certificate, "-cipher", CIPHERS];
-        args.extend(more);
-        Server::start(&args)
-    }
-}
-
 #[test]
 fn certificates_are_shown_and_checked_with_every_ecdhe_suite() {
     let (server_identity, client_identity) = (Identity::new("suite-server"), Identity::new("suite-client"));
     for suite in [EcdheEcdsaAes128Ccm8, EcdheEcdsaAes128Gcm, EcdheEcdsaAes128Cbc] {
         for ask in [&["-Verify", "1", "-verify_quiet"][..], &[]] {
-            let Some(mut server) = server_identity.serve(ask) else { return };
+            let Some(mut server) = certificate_server(&server_identity, ask) else { return };
             let trust = Trust::Key(server_identity.signing_key().public_key());
             let mut peer = Peer::new(&server, Settings { trust, ..settings(suite) });
             let credential = client_identity.credential();
@@ -320,7 +133,9 @@ fn certificates_are_shown_and_checked_with_every_ecdhe_suite() {
 #[test]
 fn a_certificate_handshake_in_small_pieces_survives_loss_and_is_resumed() {
     let (server_identity, client_identity) = (Identity::new("cut-server"), Identity::new("cut-client"));
-    let Some(mut server) = server_identity.serve(&["-Verify", "1", "-verify_quiet", "-mtu", "256"]) else {
+    let Some(mut server) =
+        certificate_server(&server_identity, &["-Verify", "1", "-verify_quiet", "-mtu", "256"])
+    else {
         return;
     };
     let settings = Settings {
@@ -343,7 +158,7 @@ fn a_certificate_handshake_in_small_pieces_survives_loss_and_is_resumed() {
 #[test]
 fn another_servers_key_is_refused() {
     let (server_identity, other) = (Identity::new("real-server"), Identity::new("other-server"));
-    let Some(server) = server_identity.serve(&[]) else { return };
+    let Some(server) = certificate_server(&server_identity, &[]) else { return };
     let trusted: PublicKey = other.signing_key().public_key();
     let settings = Settings { trust: Trust::Key(trusted), ..settings(EcdheEcdsaAes128Ccm8) };
     let mut peer = Peer::new(&server, settings);
