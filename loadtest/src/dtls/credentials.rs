@@ -99,7 +99,8 @@ impl Identities {
                 Source::SeededPsk(hmac::Key::new(hmac::HMAC_SHA256, args.psk_seed.as_bytes()))
             }
         };
-        if devices > 1 && !args.identity.contains("{}") && !matches!(source, Source::KeyPairs(_)) {
+        // One identity for all can be meant, where one key for all is.
+        if devices > 1 && !args.identity.contains("{}") && matches!(source, Source::SeededPsk(_)) {
             return Err(CredentialError::Identity);
         }
         Ok(Self { endpoint: endpoint.clone(), first, identity: args.identity.clone(), source })
