@@ -58,6 +58,7 @@ proto: ## Compile the .proto files anew; no protoc is needed
 .PHONY: docs
 docs: ## Write the generated references in docs/ anew
 	UPDATE_DOCS=1 $(CARGO) test -q -p godwit --locked --test documents
+	UPDATE_DOCS=1 $(CARGO) test -q -p godwit-tests --locked --test interop table
 
 .PHONY: install-test-deps
 install-test-deps: ## Install what the tests need: Debian packages, Maven artifacts
