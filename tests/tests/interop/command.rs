@@ -8,7 +8,7 @@ use godwit_tests::skip;
 use crate::{
     peer::{Peer, Process, Result, Start, check_answer, request},
     table::{Case, ECDSA_CBC, ECDSA_CCM_8, Mode, PSK_CBC, PSK_CCM_8},
-    world::{MARK, PSK_KEY},
+    world::{MARKS, PSK_KEY},
 };
 
 /// None, with a word, where the program is missing.
@@ -102,9 +102,11 @@ impl Peer for OpenSsl {
 
     fn exchange(&mut self) -> Result<()> {
         let process = self.process.as_mut().unwrap();
-        process.send(&request())?;
+        let request = request();
+        process.send(&request)?;
         process.find("answer", |seen| {
-            let start = seen.windows(8).position(|seen| check_answer(&[seen, &[0]].concat()).is_ok())?;
+            let is = |seen: &[u8]| check_answer(&request, &[seen, &[0]].concat()).is_ok();
+            let start = seen.windows(8).position(is)?;
             Some((start + 8, ()))
         })
     }
@@ -173,7 +175,11 @@ impl Peer for GnuTls {
     fn exchange(&mut self) -> Result<()> {
         let process = self.process.as_mut().unwrap();
         process.send(&request())?;
-        process.wait_for(MARK)
+        process.find("answer", |seen| {
+            let ends =
+                |mark: &[u8]| Some(seen.windows(mark.len()).position(|window| window == mark)? + mark.len());
+            Some((MARKS.into_iter().find_map(ends)?, ()))
+        })
     }
 }
 
@@ -208,7 +214,11 @@ impl Peer for Libcoap {
     fn exchange(&mut self) -> Result<()> {
         let output = self.0.output().map_err(|error| error.to_string())?;
         let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-        if text.contains(str::from_utf8(MARK).unwrap()) { Ok(()) } else { Err(format!("answered {text:?}")) }
+        if MARKS.iter().any(|mark| text.contains(str::from_utf8(mark).unwrap())) {
+            Ok(())
+        } else {
+            Err(format!("answered {text:?}"))
+        }
     }
 }
 
@@ -280,10 +290,18 @@ impl Peer for Script {
 
     fn exchange(&mut self) -> Result<()> {
         if self.verb == "send" {
-            let answer = self.ask(&format!("send {}", HEX.encode(&request())))?;
-            return check_answer(&HEX.decode(answer.as_bytes()).map_err(|error| error.to_string())?);
+            let request = request();
+            let answer = self.ask(&format!("send {}", HEX.encode(&request)))?;
+            return check_answer(
+                &request,
+                &HEX.decode(answer.as_bytes()).map_err(|error| error.to_string())?,
+            );
         }
         let payload = self.ask("get /.well-known/core")?;
-        if payload.contains(&HEX.encode(MARK)) { Ok(()) } else { Err(format!("answered {payload}")) }
+        if MARKS.iter().any(|mark| payload.contains(&HEX.encode(mark))) {
+            Ok(())
+        } else {
+            Err(format!("answered {payload}"))
+        }
     }
 }

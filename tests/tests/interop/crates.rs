@@ -66,14 +66,15 @@ impl Peer for Webrtc {
 
     fn exchange(&mut self) -> Result<()> {
         let connection = self.connection.as_ref().unwrap();
+        let request = request();
         let answer = self.runtime.block_on(async {
-            connection.write(&request(), PATIENT).await?;
+            connection.write(&request, PATIENT).await?;
             let mut buffer = vec![0; 2048];
             let length = connection.read(&mut buffer, PATIENT).await?;
             buffer.truncate(length);
             Ok::<_, webrtc_dtls::Error>(buffer)
         });
-        check_answer(&answer.map_err(|error| error.to_string())?)
+        check_answer(&request, &answer.map_err(|error| error.to_string())?)
     }
 }
 
@@ -164,9 +165,10 @@ impl Peer for Dimpl {
     }
 
     fn exchange(&mut self) -> Result<()> {
-        self.dtls.send_application_data(&request()).map_err(|error| error.to_string())?;
+        let request = request();
+        self.dtls.send_application_data(&request).map_err(|error| error.to_string())?;
         match self.next(Instant::now() + PATIENCE)? {
-            Told::Data(answer) => check_answer(&answer),
+            Told::Data(answer) => check_answer(&request, &answer),
             Told::Connected => Err("connected twice".into()),
         }
     }

@@ -1,28 +1,32 @@
 //! DTLS clients of other makers against the node: one row per peer × mode × suite × {no CID, CID} × {full, resumed}.
 //!
 //! Each row proves, from what passed on the way, the suite, the connection id in content type 25, whether the handshake was
-//! abbreviated, and application data in both directions; the checker reads every record that it has keys for. What a
-//! peer can't do is in `table::SKIPS`, with why. The results are the table in ARCHITECTURE.md: `UPDATE_DOCS=1` writes it.
+//! abbreviated, application data in both directions, and with a connection id no new handshake from another address. The
+//! checker reads every record that it has keys for, and tshark judges the server's datagrams. What a peer can't do is in
+//! `table::SKIPS`, with why. The results are the table in ARCHITECTURE.md: `UPDATE_DOCS=1` writes it.
 #![allow(missing_docs, clippy::print_stderr, clippy::print_stdout, clippy::unwrap_used)]
 
 mod command;
 mod crates;
+mod jumps;
 mod leshan;
 mod peer;
 mod run;
 mod table;
+mod tshark;
 mod world;
 
 use std::{collections::BTreeSet, fs, path::Path};
 
 use run::run;
 use table::{Case, PEERS, Row, SKIPS, rendered};
+use tshark::Recorded;
 use world::World;
 
 /// Every case of one peer. A peer that isn't installed is a printed skip; with CI=true a failure.
 fn peer(name: &str) {
     let world = World::start();
-    let mut failures = Vec::new();
+    let (mut failures, mut recorded) = (Vec::new(), Recorded::default());
     for case in Case::all().filter(|case| case.peer == name) {
         let rows: Vec<Row> = case.rows().collect();
         for row in &rows {
@@ -33,11 +37,14 @@ fn peer(name: &str) {
         if rows.iter().all(|row| row.skipped().is_some()) {
             continue;
         }
-        match run(&world, &case) {
+        match run(&world, &case, &mut recorded) {
             Some(Ok(())) => println!("passed: {case}"),
             Some(Err(why)) => failures.push(format!("{case}: {why}")),
             None => return,
         }
+    }
+    if let Err(why) = recorded.judge(world.folder()) {
+        failures.push(why);
     }
     assert!(failures.is_empty(), "\n{}", failures.join("\n"));
 }

@@ -5,7 +5,10 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     process::{Child, Command, Stdio},
-    sync::mpsc,
+    sync::{
+        atomic::{AtomicU16, Ordering},
+        mpsc,
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -53,16 +56,18 @@ impl Start<'_> {
     }
 }
 
-/// A confirmable GET of /.well-known/core.
+/// A confirmable GET of /.well-known/core, with a message id of its own.
 pub(crate) fn request() -> Vec<u8> {
-    let mut request = vec![0x44, 1, 0x12, 0x34, 1, 2, 3, 4, 0xbb];
+    static COUNT: AtomicU16 = AtomicU16::new(1);
+    let mut request = vec![0x44, 1, 0, 0, 1, 2, 3, 4, 0xbb];
+    request[2..4].copy_from_slice(&COUNT.fetch_add(1, Ordering::Relaxed).to_be_bytes());
     request.extend(b".well-known\x04core");
     request
 }
 
-/// Is this the answer to [`request`]?
-pub(crate) fn check_answer(answer: &[u8]) -> Result<()> {
-    let is = answer.len() > 8 && answer[..2] == [0x64, 0x45] && answer[4..8] == [1, 2, 3, 4];
+/// Is this the answer to that request?
+pub(crate) fn check_answer(request: &[u8], answer: &[u8]) -> Result<()> {
+    let is = answer.len() > 8 && answer[..2] == [0x64, 0x45] && answer[2..8] == request[2..8];
     if is { Ok(()) } else { Err(format!("answered {answer:02x?}")) }
 }
 
@@ -107,15 +112,6 @@ impl Process {
                 Err(_) => return Err(format!("no {what}: {}", String::from_utf8_lossy(&self.seen))),
             }
         }
-    }
-
-    /// Waits for these bytes.
-    pub(crate) fn wait_for(&mut self, wanted: &[u8]) -> Result<()> {
-        let what = String::from_utf8_lossy(wanted).into_owned();
-        self.find(&what, |seen| {
-            let place = seen.windows(wanted.len()).position(|window| window == wanted)?;
-            Some((place + wanted.len(), ()))
-        })
     }
 
     /// Waits for the next line.

@@ -8,29 +8,32 @@ use crate::{
     command, crates, leshan,
     peer::{Peer, Result, Start},
     table::{Case, Mode},
+    tshark::Recorded,
     world::{PSK_KEY, World},
 };
 
 /// None where the peer isn't installed, which has been said.
-pub(crate) fn run(world: &World, case: &Case) -> Option<Result<()>> {
-    let tap = Proxy::tap(world.server());
+pub(crate) fn run(world: &World, case: &Case, recorded: &mut Recorded) -> Option<Result<()>> {
+    let tap = Proxy::tap(world.server(case));
     let device = world.device(case);
     let folder = env::temp_dir().join(format!("godwit-interop-{}-{}", std::process::id(), case.endpoint()));
     fs::create_dir_all(&folder).unwrap();
     let start =
         Start { world, case, server: tap.address(), identity: device.as_ref(), folder: folder.clone() };
     let result = start_peer(&start)?.and_then(|mut peer| {
-        drive(&mut *peer, case)?;
+        drive(&mut *peer, case, &tap)?;
         // The last answer may be on its way to the recording still.
         wait("both sides' records", || (!tap.datagrams().is_empty()).then_some(()));
         drop(peer);
         prove(&tap, &start, case)
     });
+    recorded.datagrams.extend(tap.datagrams());
+    recorded.key_log += &fs::read_to_string(start.key_log()).unwrap_or_default();
     let _ = fs::remove_dir_all(folder);
     Some(result)
 }
 
-fn start_peer(start: &Start) -> Option<Result<Box<dyn Peer>>> {
+pub(crate) fn start_peer(start: &Start) -> Option<Result<Box<dyn Peer>>> {
     match start.case.peer {
         "Scandium" => leshan::start(start),
         "webrtc-dtls" => Some(crates::webrtc(start)),
@@ -39,9 +42,12 @@ fn start_peer(start: &Start) -> Option<Result<Box<dyn Peer>>> {
     }
 }
 
-fn drive(peer: &mut dyn Peer, case: &Case) -> Result<()> {
+fn drive(peer: &mut dyn Peer, case: &Case, tap: &Proxy) -> Result<()> {
     peer.connect()?;
     peer.exchange()?;
+    if case.cid {
+        tap.rebind();
+    }
     peer.exchange()?;
     if case.resumes() {
         peer.connect().map_err(|why| format!("resumption: {why}"))?;
@@ -69,6 +75,10 @@ fn prove(tap: &Proxy, start: &Start, case: &Case) -> Result<()> {
     }
     if case.resumes() && resumed.is_empty() {
         return Err(format!("no abbreviated handshake with data both ways: {sessions:?}"));
+    }
+    let expected = 1 + usize::from(case.resumes());
+    if case.cid && sessions.len() != expected {
+        return Err(format!("{} handshakes, though connection ids outlive addresses", sessions.len()));
     }
     for agreed in full.iter().chain(&resumed) {
         agrees(agreed, case)?;
