@@ -10,7 +10,7 @@ use crate::{
     fate::Dropped,
     prf::MasterSecret,
     protection::Keys,
-    record::Records,
+    record::{MAX_NUMBER, Records},
     session::{Secrets, ServerNameHash, Session, SessionId, SessionName},
     subject::Subject,
     suite::CipherSuite,
@@ -253,14 +253,14 @@ impl Numbers {
         let mut reader = Reader::new(bytes);
         version(&mut reader)?;
         let stage = reader.u8()?;
-        let (write_next, write_mark) = (u64(&mut reader)?, u64(&mut reader)?);
-        let window = ReplayWindow::from_parts(u64(&mut reader)?, u64(&mut reader)?);
+        let (write_next, write_mark) = (number(&mut reader)?, number(&mut reader)?);
+        let window = ReplayWindow::from_parts(number(&mut reader)?, u64(&mut reader)?);
         let stage = match stage {
             SETTLED => Stage::Settled,
             ANSWER => Stage::Answer(FinishedAnswer {
                 verify_data: *reader.array()?,
                 message_seq: reader.u16()?,
-                plain_next: u64(&mut reader)?,
+                plain_next: number(&mut reader)?,
                 since: u64(&mut reader)?,
             }),
             PROVISIONAL => Stage::Provisional(*reader.array()?),
@@ -340,6 +340,11 @@ fn keys(bytes: &[u8]) -> Result<Keys, StoredError> {
 
 fn u64(reader: &mut Reader<'_>) -> Result<u64, Malformed> {
     Ok(u64::from_be_bytes(*reader.array()?))
+}
+
+/// A record number, or one above the highest.
+fn number(reader: &mut Reader<'_>) -> Result<u64, StoredError> {
+    Some(u64(reader)?).filter(|number| *number <= MAX_NUMBER + 1).ok_or(StoredError::Damaged)
 }
 
 fn mode_code(mode: Mode) -> u8 {
@@ -445,6 +450,11 @@ mod tests {
         let longer = [&numbers[..], &[0]].concat();
         assert_eq!(Numbers::decode(&longer), Err(StoredError::Damaged));
         assert_eq!(Numbers::decode(&[2]), Err(StoredError::Version(2)));
+        for at in [2, 10, 18, 48] {
+            let mut beyond = numbers.clone();
+            beyond[at] = 1;
+            assert_eq!(Numbers::decode(&beyond), Err(StoredError::Damaged), "a number of 57 bits at {at}");
+        }
     }
 
     #[test]

@@ -330,10 +330,12 @@ impl World {
                 Answer::Stored(Ok(()))
             }
             Question::Promote(name) => {
-                let found = self.provisional.iter().position(|session| session.name() == name);
-                let session = self.provisional.remove(found.expect("what is promoted was stored"));
-                self.stored.push(session);
-                Answer::Stored(Ok(()))
+                // A second owner of the same stored bytes promotes what the first one has.
+                if let Some(found) = self.provisional.iter().position(|session| session.name() == name) {
+                    self.stored.push(self.provisional.remove(found));
+                }
+                let is_known = self.stored.iter().any(|session| session.name() == name);
+                Answer::Stored(if is_known { Ok(()) } else { Err(NotStored) })
             }
         };
         self.server(|association, cx| association.provide(cx, ticket, answer));
