@@ -25,6 +25,7 @@ test: install-test-deps ## Install what the tests need, and run them all (minute
 .PHONY: soak
 soak: install-test-deps ## Run the tests at full scale, the benchmarks and the clean room; reports go to docs/soak
 	SCALE=soak $(CARGO) test --release --locked -p godwit-tests -- --nocapture --test-threads=1
+	SCALE=soak $(CARGO) test --release --locked -p godwit-dtls --features client --test aborted --test schedules --test webrtc
 	@tools/bench
 	@if [ "$$(id -u)" -eq 0 ] && command -v debootstrap >/dev/null; then tools/clean-room demo test; \
 	else echo "skipped: the clean room needs root and debootstrap"; fi

@@ -218,6 +218,29 @@ fn a_server_name_may_be_an_address() {
 }
 
 #[test]
+fn all_that_mbed_tls_says_at_once_is_answered() {
+    const SESSION_TICKET: u16 = 35;
+    let mut offer = Offer::psk()
+        .with(SNI, b"\0\x0c\0\0\x09127.0.0.1")
+        .with(SIGNATURE_ALGORITHMS, &[0, 4, 4, 3, 4, 1])
+        .with(GROUPS, &[0, 4, 0, 29, 0, 23])
+        .with(POINT_FORMATS, &[1, 0])
+        .with(MFL, &[2])
+        .with(CID, &[4, 1, 2, 3, 4])
+        .with(ETM, &[])
+        .with(SESSION_TICKET, &[]);
+    offer.suites = vec![0x00ae, 0x008c, 0x00ff];
+    let agreed = succeed(&mut server(), offer).agreed.unwrap();
+    assert_eq!(agreed.suite, CipherSuite::PskAes128Cbc.id());
+    assert!(agreed.encrypt_then_mac && agreed.extended_master_secret && !agreed.server_name);
+    assert_eq!(agreed.max_fragment_length, Some(1024));
+    assert_eq!(
+        (agreed.connection_id.map(|cid| cid.len()), agreed.renegotiation_info),
+        (Some(8), Some(vec![]))
+    );
+}
+
+#[test]
 fn connection_ids_are_eight_bytes_here_and_any_length_there() {
     for len in [0, 1, 8, 32] {
         let cid = vec![7; len];

@@ -15,6 +15,7 @@ use kit::{
     network::Weather,
     scale,
     server::{Event, Server},
+    soak::report,
 };
 use tokio::time::{Instant as TokioInstant, sleep_until};
 use webrtc_dtls::{
@@ -131,10 +132,13 @@ async fn it_connects_with_a_key_and_with_certificates() {
 
 #[tokio::test(start_paused = true)]
 async fn it_connects_over_ways_that_lose_and_overtake() {
-    for seed in 0..scale(100, 2000) {
+    let count = scale(100, 1400);
+    for seed in 0..count {
         let mut random = Seeded::new(seed);
         let mut server = server(&mut random);
         let result = drive(&mut server, psk(), Weather::bad(seed)).await;
         assert!(result.is_ok(), "seed {seed}: {result:?}, {:?}", server.events);
     }
+    let found = format!("{count} schedules, all completed");
+    report("webrtc", "webrtc-dtls over bad networks", "it_connects_over_ways_that_lose_and_overtake", found);
 }

@@ -11,6 +11,7 @@ pub mod light;
 pub mod network;
 pub mod peer;
 pub mod server;
+pub mod soak;
 
 use std::time::Instant;
 

@@ -1,6 +1,9 @@
 //! A way between one client and the server that loses, repeats and overtakes, as its seed says.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use godwit_dtls::{
     message::Fragments,
@@ -64,6 +67,8 @@ pub struct Network<'a> {
     pub server: &'a mut Server,
     pub peer: &'a mut dyn Peer,
     pub weather: Weather,
+    /// When the server's owner dies, in order.
+    pub deaths: VecDeque<Instant>,
     /// When, a number that keeps the order, whether to the server, what.
     flying: Vec<(Instant, u64, bool, Vec<u8>)>,
     count: u64,
@@ -82,6 +87,7 @@ impl<'a> Network<'a> {
             server,
             peer,
             weather,
+            deaths: VecDeque::new(),
             flying: Vec::new(),
             count: 0,
             began: now,
@@ -122,12 +128,18 @@ impl<'a> Network<'a> {
 
     fn next_event(&self) -> Option<Instant> {
         let arrival = self.flying.iter().map(|(at, ..)| *at).min();
-        [arrival, self.server.poll_timeout(), self.peer.poll_timeout()].into_iter().flatten().min()
+        let death = self.deaths.front().copied();
+        [arrival, death, self.server.poll_timeout(), self.peer.poll_timeout()].into_iter().flatten().min()
     }
 
     fn step(&mut self) -> bool {
         let Some(next) = self.next_event() else { return false };
         self.now = self.now.max(next);
+        if self.deaths.front().is_some_and(|death| *death <= self.now) {
+            self.deaths.pop_front();
+            self.server.die();
+            return true;
+        }
         let arrived = self.flying.iter().enumerate().filter(|(_, (at, ..))| *at <= self.now);
         if let Some((index, _)) = arrived.min_by_key(|(_, (at, order, ..))| (*at, *order)) {
             let (_, _, to_server, datagram) = self.flying.swap_remove(index);

@@ -8,8 +8,8 @@ use std::{
 
 use godwit_dtls::{
     Answer, Association, CloseReason, Config, Context, HandshakeFailure, Modes, Naming, NotStored, Numbering,
-    Output, PeerCredential, Psk, Question, Secret, SessionId, SessionName, StoreKind, StoredSession, Subject,
-    Ticket, Unacceptable,
+    Output, PeerCredential, Psk, Question, Secret, Session, SessionId, SessionName, Stage, StoreKind,
+    StoredSession, Subject, Ticket, Unacceptable,
     certificate::{Anchors, Leaf, Validity},
     cid::{Cid, CidKeys},
     gate::{DropReason, Gate, Verdict},
@@ -129,7 +129,9 @@ impl Server {
                     let _ = association.handle_admitted(cx, datagram);
                 });
             }
-            Verdict::Drop(reason) if self.association.is_none() => self.gate_drops.push(reason),
+            Verdict::Drop(reason) if self.association.is_none() && !self.activate(datagram) => {
+                self.gate_drops.push(reason);
+            }
             Verdict::Drop(_) => self.with(now, |association, cx| {
                 let _ = association.handle_datagram(cx, datagram);
             }),
@@ -177,6 +179,23 @@ impl Server {
     pub fn take_over(&mut self, stored: StoredSession, numbering: Numbering) {
         self.answers.clear();
         self.association = Some(Association::resume(stored, numbering));
+    }
+
+    /// The owner dies: all that it had but not stored is gone, a write that was asked for has happened or not.
+    pub fn die(&mut self) {
+        self.association = None;
+        self.answers.clear();
+        self.sent.clear();
+    }
+
+    /// A stored session that this datagram authenticates goes on, as after a restart.
+    fn activate(&mut self, datagram: &[u8]) -> bool {
+        let mut stored = self.provisional.values().chain(self.sessions.values());
+        match stored.find(|stored| stored.authenticate(datagram).is_ok()) {
+            Some(stored) => self.association = Some(Association::resume(stored.clone(), Numbering::Jump)),
+            None => return false,
+        }
+        true
     }
 
     pub fn take_events(&mut self) -> Vec<Event> {
@@ -234,7 +253,12 @@ impl Server {
                     }
                     self.events.push(Event::Application(bytes));
                 }
-                Output::NumbersDue => drop(association.numbers()),
+                Output::NumbersDue => {
+                    let id = association.session().map(Session::id);
+                    if let (Some(numbers), Some(id)) = (association.numbers(), id) {
+                        self.sessions.entry(id).and_modify(|stored| stored.numbers = numbers);
+                    }
+                }
                 Output::HandshakeFailed(failure) => self.events.push(Event::HandshakeFailed(failure)),
                 Output::Closed(reason) => {
                     if reason == CloseReason::PeerClosed {
@@ -302,7 +326,8 @@ fn answer(
             Answer::Stored(Ok(()))
         }
         Question::Promote(name) => {
-            let session = provisional.remove(&name).expect("what is promoted was stored");
+            let mut session = provisional.remove(&name).expect("what is promoted was stored");
+            session.numbers.stage = Stage::Settled;
             sessions.insert(session.id(), session);
             Answer::Stored(Ok(()))
         }
