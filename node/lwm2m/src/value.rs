@@ -1,6 +1,8 @@
 //! Typed values (Core 1.2 appendix C).
 
-use std::fmt;
+use std::{fmt, str::FromStr};
+
+use thiserror::Error;
 
 /// A value of one resource or resource instance.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,6 +53,31 @@ pub enum ValueType {
     ObjectLink,
     /// See [`Value::CoreLink`].
     CoreLink,
+}
+
+/// A text that names no type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("a type is string, integer, unsigned, float, boolean, opaque, time, objlnk or corelnk")]
+pub struct NotAType;
+
+impl FromStr for ValueType {
+    type Err = NotAType;
+
+    /// By its short name, as command lines and the table of built-in models have it.
+    fn from_str(name: &str) -> Result<Self, NotAType> {
+        Ok(match name {
+            "string" => Self::String,
+            "integer" => Self::Integer,
+            "unsigned" => Self::Unsigned,
+            "float" => Self::Float,
+            "boolean" => Self::Boolean,
+            "opaque" => Self::Opaque,
+            "time" => Self::Time,
+            "objlnk" => Self::ObjectLink,
+            "corelnk" => Self::CoreLink,
+            _ => return Err(NotAType),
+        })
+    }
 }
 
 impl Value {

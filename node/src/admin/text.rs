@@ -45,22 +45,6 @@ pub(crate) fn show(value: &Value) -> String {
     }
 }
 
-/// A type by its short name, as command lines have it.
-pub(crate) fn value_type(name: &str) -> Option<ValueType> {
-    Some(match name {
-        "string" => ValueType::String,
-        "integer" => ValueType::Integer,
-        "unsigned" => ValueType::Unsigned,
-        "float" => ValueType::Float,
-        "boolean" => ValueType::Boolean,
-        "opaque" => ValueType::Opaque,
-        "time" => ValueType::Time,
-        "objlnk" => ValueType::ObjectLink,
-        "corelnk" => ValueType::CoreLink,
-        _ => return None,
-    })
-}
-
 /// The short name of a value's type.
 pub(crate) const fn type_name(value: &Value) -> &'static str {
     match value.kind {
@@ -96,7 +80,7 @@ mod tests {
         for (value_type, text, kind) in kinds {
             let value = Value { kind: Some(kind) };
             assert_eq!(parse(text, value_type), value.kind, "{text}");
-            assert_eq!(super::value_type(type_name(&value)), Some(value_type));
+            assert_eq!(type_name(&value).parse(), Ok(value_type));
             assert_eq!(parse(&show(&value), value_type), value.kind, "{text}");
         }
         for (value_type, text) in [

@@ -1,49 +1,43 @@
 //! `godwit ctl devices`.
 
-use std::path::PathBuf;
+use std::{fs, io, path::PathBuf};
 
 use clap::{Args, Subcommand};
 use godwit_proto::v1::{
     CreateDeviceRequest, Credential, DeleteDeviceRequest, Device, GetDeviceRequest, ListDevicesRequest,
     RotateSecretRequest, UpdateDeviceRequest,
-    credential::{self, Psk, psk},
+    credential::{self, Psk, RawPublicKey, X509, psk},
+    device::session::State,
     device_service_client::DeviceServiceClient,
     rotate_secret_request,
 };
-use prost_types::FieldMask;
+use prost_types::{Duration, FieldMask};
 
 use super::{
     connect::{Connection, Wire},
     console::{Console, Table, dash, time},
     fault::CtlError,
+    filter::Filter,
     import::{self, Pattern},
 };
+use crate::clock;
 
 const DEVICE: &str = "godwit.v1.Device";
 
 #[derive(Subcommand, Debug)]
 pub(super) enum Verb {
     /// Create a device, or many by a pattern
-    Create(Create),
-    /// Show a device
+    Create(Box<Create>),
+    /// Show a device with its DTLS sessions
+    #[command(visible_alias = "show")]
     Get {
         /// Endpoint name or device id
         device: String,
     },
     /// List devices
-    List {
-        /// Only devices of this profile
-        #[arg(long)]
-        profile: Option<String>,
-        /// Only devices whose endpoint name begins so
-        #[arg(long)]
-        prefix: Option<String>,
-        /// Most devices to list
-        #[arg(long, default_value_t = usize::MAX, hide_default_value = true)]
-        limit: usize,
-    },
+    List(Filter),
     /// Change a device
-    Update(Update),
+    Update(Box<Update>),
     /// Delete devices, with their registrations
     Delete {
         /// Endpoint names or device ids
@@ -118,9 +112,28 @@ pub(super) struct Settings {
     /// Pre-shared key as text
     #[arg(long, value_name = "TEXT")]
     pub(super) psk_text: Option<String>,
+    /// Log in over DTLS with this raw public key on P-256: a file with PEM or DER, or its DER in hex or base64 digits; {}
+    /// stands for the endpoint name
+    #[arg(long, value_name = "FILE|DIGITS")]
+    pub(super) rpk: Option<String>,
+    /// Log in over DTLS with a certificate of a trusted authority, by the endpoint name
+    #[arg(long)]
+    pub(super) x509: bool,
+    /// The same, by this common name; {} stands for the endpoint name
+    #[arg(long, value_name = "NAME", conflicts_with = "x509_certificate")]
+    pub(super) x509_common_name: Option<String>,
+    /// The same, only of this authority: its certificate, given as for --rpk
+    #[arg(long, value_name = "FILE|DIGITS", conflicts_with = "x509_certificate")]
+    pub(super) x509_issuer: Option<String>,
+    /// Log in over DTLS with exactly this certificate, given as for --rpk
+    #[arg(long, value_name = "FILE|DIGITS")]
+    pub(super) x509_certificate: Option<String>,
     /// Log in without security; with a key: also without
     #[arg(long)]
     pub(super) no_sec: bool,
+    /// The device is deleted unless it registers within so many seconds; 0: never
+    #[arg(long, value_name = "SECONDS")]
+    pub(super) activation_timeout: Option<i64>,
     /// Label; may be given several times
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
     pub(super) labels: Vec<(String, String)>,
@@ -132,18 +145,19 @@ fn label(text: &str) -> Result<(String, String), String> {
 }
 
 impl Settings {
-    /// The device of this endpoint name.
-    pub(super) fn device(&self, endpoint: &str) -> Device {
-        Device {
+    /// The device of this endpoint name. Errors name a file that can't be read.
+    pub(super) fn device(&self, endpoint: &str) -> Result<Device, String> {
+        Ok(Device {
             endpoint: endpoint.to_owned(),
             profile: self.profile.clone().unwrap_or_default(),
-            credential: self.credential(endpoint),
+            credential: self.credential(endpoint)?,
             labels: self.labels.iter().cloned().collect(),
+            activation_timeout: self.activation_timeout.map(|seconds| Duration { seconds, nanos: 0 }),
             ..Default::default()
-        }
+        })
     }
 
-    fn credential(&self, endpoint: &str) -> Option<Credential> {
+    fn credential(&self, endpoint: &str) -> Result<Option<Credential>, String> {
         let secret = match (&self.psk_hex, &self.psk_text) {
             (Some(hex), _) => Some(psk::Secret::Hex(hex.clone())),
             (None, Some(text)) => Some(psk::Secret::Text(text.clone())),
@@ -154,12 +168,53 @@ impl Settings {
         if with_psk {
             modes.push(credential::Mode::Psk.into());
         }
+        let named = |given: &Option<String>| given.as_deref().unwrap_or_default().replace("{}", endpoint);
+        let content = |given: &Option<String>| match given {
+            Some(_) => material(&named(given)).map(Some),
+            None => Ok(None),
+        };
+        let rpk = content(&self.rpk)?.map(|key| RawPublicKey { key });
+        if rpk.is_some() {
+            modes.push(credential::Mode::Rpk.into());
+        }
+        let certificate = content(&self.x509_certificate)?;
+        let issuer = content(&self.x509_issuer)?;
+        let with_x509 =
+            self.x509 || certificate.is_some() || issuer.is_some() || self.x509_common_name.is_some();
+        let x509 = with_x509.then(|| X509 {
+            certificate: certificate.unwrap_or_default(),
+            common_name: named(&self.x509_common_name),
+            issuer: issuer.unwrap_or_default(),
+        });
+        if x509.is_some() {
+            modes.push(credential::Mode::X509.into());
+        }
         if self.no_sec {
             modes.push(credential::Mode::NoSec.into());
         }
-        let identity = self.psk_identity.as_deref().unwrap_or_default().replace("{}", endpoint);
-        let psk = with_psk.then_some(Psk { identity, secret });
-        (!modes.is_empty()).then_some(Credential { modes, psk })
+        let psk = with_psk.then(|| Psk { identity: named(&self.psk_identity), secret });
+        Ok((!modes.is_empty()).then_some(Credential { modes, psk, rpk, x509 }))
+    }
+
+    /// Whether something is to hold the endpoint name of a device that is yet to be named.
+    fn has_blank(&self) -> bool {
+        [&self.psk_identity, &self.rpk, &self.x509_common_name, &self.x509_issuer, &self.x509_certificate]
+            .into_iter()
+            .flatten()
+            .any(|given| given.contains("{}"))
+    }
+}
+
+/// A key or certificate: what a file of this name holds, or else the digits themselves.
+fn material(given: &str) -> Result<Vec<u8>, String> {
+    let names_a_file = given.contains('.');
+    match fs::read(given) {
+        Ok(content) => Ok(content),
+        // Digits, unless it has what neither hex nor base64 has.
+        Err(error) if !names_a_file && error.kind() != io::ErrorKind::PermissionDenied => {
+            Ok(given.as_bytes().to_vec())
+        }
+        Err(error) => Err(format!("{given}: {error}")),
     }
 }
 
@@ -177,9 +232,10 @@ impl Verb {
             Self::Create(create) => create.run(client, console).await,
             Self::Get { device } => {
                 let device = client.get_device(GetDeviceRequest { name: device }).await?.into_inner();
-                show(&[device], console)
+                show(std::slice::from_ref(&device), console)?;
+                show_sessions(&device, console)
             }
-            Self::List { profile, prefix, limit } => list(client, profile, prefix, limit, console).await,
+            Self::List(filter) => list(client, filter, console).await,
             Self::Update(update) => {
                 let device = client.update_device(update.request()?).await?.into_inner();
                 show(&[device], console)
@@ -214,7 +270,7 @@ impl Create {
         match (self.endpoint, self.pattern, self.count) {
             (Some(endpoint), ..) => {
                 let request = CreateDeviceRequest {
-                    device: Some(self.settings.device(&endpoint)),
+                    device: Some(self.settings.device(&endpoint).map_err(CtlError::Usage)?),
                     ..Default::default()
                 };
                 let device = client.create_device(request).await?.into_inner();
@@ -224,7 +280,8 @@ impl Create {
                 let end = self.start.checked_add(count);
                 let end = end.ok_or_else(|| CtlError::Usage("--start and --count go beyond 2^64".into()))?;
                 let settings = self.settings;
-                let devices = (self.start..end).map(move |number| settings.device(&pattern.name(number)));
+                let devices = (self.start..end)
+                    .map(move |number| settings.device(&pattern.name(number)).map_err(CtlError::Usage));
                 let total = usize::try_from(count).unwrap_or(usize::MAX);
                 import::create_all(&mut client, devices, total, self.secrets.as_deref(), console).await
             }
@@ -235,10 +292,10 @@ impl Create {
 
 impl Update {
     fn request(self) -> Result<UpdateDeviceRequest, CtlError> {
-        if self.settings.psk_identity.as_ref().is_some_and(|identity| identity.contains("{}")) {
-            return Err(CtlError::Usage("--psk-identity: {} is for devices that are created".into()));
+        if self.settings.has_blank() {
+            return Err(CtlError::Usage("{} is for devices that are created".into()));
         }
-        let mut device = self.settings.device("");
+        let mut device = self.settings.device("").map_err(CtlError::Usage)?;
         device.name = self.device;
         device.disabled = self.disable;
         let fields = [
@@ -246,6 +303,7 @@ impl Update {
             ("credential", device.credential.is_some()),
             ("labels", !device.labels.is_empty()),
             ("disabled", self.disable || self.enable),
+            ("activation_timeout", device.activation_timeout.is_some()),
         ];
         let paths: Vec<_> =
             fields.into_iter().filter(|(_, given)| *given).map(|(field, _)| field.to_owned()).collect();
@@ -258,15 +316,13 @@ impl Update {
 
 async fn list(
     mut client: DeviceServiceClient<Wire>,
-    profile: Option<String>,
-    prefix: Option<String>,
-    limit: usize,
+    filter: Filter,
     console: &mut Console<'_>,
 ) -> Result<(), CtlError> {
     let mut request = ListDevicesRequest {
-        page_size: 1000.min(i32::try_from(limit).unwrap_or(i32::MAX)),
-        profile: profile.unwrap_or_default(),
-        endpoint_prefix: prefix.unwrap_or_default(),
+        page_size: filter.page_size(),
+        profile: filter.which.profile,
+        endpoint_prefix: filter.which.prefix,
         ..Default::default()
     };
     let mut devices = Vec::new();
@@ -274,11 +330,11 @@ async fn list(
         let page = client.list_devices(request.clone()).await?.into_inner();
         devices.extend(page.devices);
         request.page_token = page.next_page_token;
-        if request.page_token.is_empty() || devices.len() >= limit {
+        if request.page_token.is_empty() || devices.len() >= filter.limit {
             break;
         }
     }
-    devices.truncate(limit);
+    devices.truncate(filter.limit);
     // Their ids' order says nothing to people.
     devices.sort_by(|a, b| a.endpoint.cmp(&b.endpoint));
     show(&devices, console)
@@ -310,12 +366,58 @@ fn show(devices: &[Device], console: &mut Console<'_>) -> Result<(), CtlError> {
     Ok(())
 }
 
+/// The sessions of a device, below the device.
+fn show_sessions(device: &Device, console: &mut Console<'_>) -> Result<(), CtlError> {
+    if console.is_json() || device.sessions.is_empty() {
+        return Ok(());
+    }
+    console.line("")?;
+    let mut table = Table::new(&["SESSION", "MODE", "SUITE", "CID", "AGE", "RESUMED", "LAST HEARD"]);
+    for session in &device.sessions {
+        let state = match session.state() {
+            State::Provisional => "provisional",
+            State::Live => "live",
+            State::Closed => "closed",
+            State::Unspecified => "?",
+        };
+        table.row([
+            state.to_owned(),
+            mode_name(session.mode()).to_owned(),
+            dash(&session.cipher_suite),
+            match session.connection_id_length {
+                0 => "none".to_owned(),
+                bytes => format!("{bytes} bytes"),
+            },
+            session.create_time.as_ref().map_or_else(|| dash(""), |made| age(made.seconds)),
+            if session.resumed { "yes" } else { "no" }.to_owned(),
+            time(session.last_heard_time.as_ref()),
+        ]);
+    }
+    Ok(console.table(&table)?)
+}
+
+/// How long ago a moment was, by this machine's clock: "3 d", "5 h", "12 min", "40 s".
+fn age(unix_seconds: i64) -> String {
+    let now = i64::try_from(clock::unix_ms() / 1000).unwrap_or(i64::MAX);
+    match now.saturating_sub(unix_seconds).max(0) {
+        seconds @ 0..=119 => format!("{seconds} s"),
+        seconds @ 120..=7_199 => format!("{} min", seconds / 60),
+        seconds @ 7_200..=172_799 => format!("{} h", seconds / 3_600),
+        seconds => format!("{} d", seconds / 86_400),
+    }
+}
+
 fn modes(device: &Device) -> String {
     let modes = device.credential.iter().flat_map(|credential| credential.modes());
-    let names = modes.map(|mode| match mode {
+    modes.map(mode_name).collect::<Vec<_>>().join("+")
+}
+
+const fn mode_name(mode: credential::Mode) -> &'static str {
+    match mode {
         credential::Mode::NoSec => "NO_SEC",
         credential::Mode::Psk => "PSK",
+        credential::Mode::Rpk => "RPK",
+        credential::Mode::X509 => "X509",
         credential::Mode::Unspecified => "?",
-    });
-    names.collect::<Vec<_>>().join("+")
+    }
 }

@@ -4,6 +4,7 @@
 //! connect        where the node is, and who asks
 //! console        tables for people, JSON for scripts
 //! fault          what goes wrong, and the exit code
+//! filter         which of many are listed
 //! devices profiles models registrations operations telemetry     one noun each, with its verbs
 //! import         devices from CSV, NDJSON, ThingsBoard's JSON, and name patterns
 //! live           a table that redraws itself
@@ -15,6 +16,7 @@ mod connect;
 mod console;
 mod devices;
 mod fault;
+mod filter;
 mod import;
 mod live;
 mod models;

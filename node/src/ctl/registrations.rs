@@ -15,6 +15,7 @@ use super::{
     connect::Connection,
     console::{Console, Table, dash, time},
     fault::CtlError,
+    filter::{Filter, Which},
     live::Live,
 };
 
@@ -34,26 +35,9 @@ pub(super) enum Verb {
         device: String,
     },
     /// List registrations
-    List {
-        /// Only devices of this profile
-        #[arg(long)]
-        profile: Option<String>,
-        /// Only devices whose endpoint name begins so
-        #[arg(long)]
-        prefix: Option<String>,
-        /// Most registrations to list
-        #[arg(long, default_value_t = usize::MAX, hide_default_value = true)]
-        limit: usize,
-    },
+    List(Filter),
     /// Show registrations as they come and go; a live table on a terminal, else one line for each change
-    Watch {
-        /// Only devices of this profile
-        #[arg(long)]
-        profile: Option<String>,
-        /// Only devices whose endpoint name begins so
-        #[arg(long)]
-        prefix: Option<String>,
-    },
+    Watch(Which),
 }
 
 impl Verb {
@@ -68,32 +52,32 @@ impl Verb {
                 let request = GetRegistrationRequest { name: device };
                 show(&client.get_registration(request).await?.into_inner(), console)
             }
-            Self::List { profile, prefix, limit } => {
+            Self::List(filter) => {
                 let mut client = RegistrationServiceClient::new(connection.open().await?);
                 let mut request = ListRegistrationsRequest {
-                    page_size: 1000.min(i32::try_from(limit).unwrap_or(i32::MAX)),
+                    page_size: filter.page_size(),
                     page_token: String::new(),
-                    profile: profile.unwrap_or_default(),
-                    endpoint_prefix: prefix.unwrap_or_default(),
+                    profile: filter.which.profile,
+                    endpoint_prefix: filter.which.prefix,
                 };
                 let mut all = Vec::new();
                 loop {
                     let page = client.list_registrations(request.clone()).await?.into_inner();
                     all.extend(page.registrations);
                     request.page_token = page.next_page_token;
-                    if request.page_token.is_empty() || all.len() >= limit {
+                    if request.page_token.is_empty() || all.len() >= filter.limit {
                         break;
                     }
                 }
-                all.truncate(limit);
+                all.truncate(filter.limit);
                 all.sort_by(|a, b| a.endpoint.cmp(&b.endpoint));
                 list(&all, console)
             }
-            Self::Watch { profile, prefix } => {
+            Self::Watch(which) => {
                 let request = WatchRegistrationsRequest {
                     resume_token: String::new(),
-                    profile: profile.unwrap_or_default(),
-                    endpoint_prefix: prefix.unwrap_or_default(),
+                    profile: which.profile,
+                    endpoint_prefix: which.prefix,
                 };
                 watch(connection, request, console).await
             }

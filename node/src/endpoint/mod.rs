@@ -43,7 +43,7 @@ use actix::{Addr, prelude::SendError};
 use godwit_lwm2m::registration::Policy;
 use tokio::sync::oneshot;
 
-pub(crate) use self::actor::foreign;
+pub(crate) use self::{actor::foreign, operation::timestamp};
 use self::{
     actor::{EndpointActor, Mail},
     handle::SubmitError,

@@ -500,7 +500,7 @@ fn at_least_once(stored: &value::StoredOperation) -> bool {
 }
 
 /// Unix milliseconds as a protobuf timestamp.
-pub(super) fn timestamp(unix_ms: u64) -> Timestamp {
+pub(crate) fn timestamp(unix_ms: u64) -> Timestamp {
     Timestamp {
         seconds: i64::try_from(unix_ms / 1000).unwrap_or(i64::MAX),
         nanos: (unix_ms % 1000) as i32 * 1_000_000,

@@ -40,7 +40,7 @@ async fn each_change_leaves_one_line_without_secrets() {
     let node = Node::open().await;
     let mut client = DeviceServiceClient::new(node.channel().await);
     let psk = Psk { identity: String::new(), secret: Some(Secret::Hex("deadbeefcafe".to_owned())) };
-    let credential = Some(Credential { modes: Vec::new(), psk: Some(psk) });
+    let credential = Some(Credential { psk: Some(psk), ..Default::default() });
     let device = Some(Device { endpoint: "ep".to_owned(), credential, ..Default::default() });
     client.create_device(CreateDeviceRequest { device, ..Default::default() }).await.unwrap();
     client.list_devices(ListDevicesRequest::default()).await.unwrap();

@@ -14,15 +14,15 @@ use serde_json::Value as Json;
 use crate::node::{Behaviour, Node, file};
 
 /// What a run of `godwit ctl` left behind.
-struct Run {
-    exit: Exit,
-    out: String,
-    err: String,
+pub(crate) struct Run {
+    pub(crate) exit: Exit,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl Run {
     /// Each line of the output, as JSON.
-    fn json(&self) -> Vec<Json> {
+    pub(crate) fn json(&self) -> Vec<Json> {
         self.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 }
@@ -43,11 +43,11 @@ async fn at(address: &str, arguments: &[&str]) -> Run {
     Run { exit, out: String::from_utf8(out).unwrap(), err: String::from_utf8(err).unwrap() }
 }
 
-async fn ctl(node: &Node, arguments: &[&str]) -> Run {
+pub(crate) async fn ctl(node: &Node, arguments: &[&str]) -> Run {
     at(&node.url, arguments).await
 }
 
-async fn ok(node: &Node, arguments: &[&str]) -> Run {
+pub(crate) async fn ok(node: &Node, arguments: &[&str]) -> Run {
     let run = ctl(node, arguments).await;
     assert_eq!(run.exit, Exit::Ok, "{arguments:?}: {}", run.err);
     run

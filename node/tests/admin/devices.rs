@@ -31,7 +31,7 @@ fn create(endpoint: &str) -> CreateDeviceRequest {
 fn with_psk(endpoint: &str, identity: &str, secret: Option<Secret>) -> CreateDeviceRequest {
     let mut request = create(endpoint);
     let psk = Psk { identity: identity.to_owned(), secret };
-    request.device.as_mut().unwrap().credential = Some(Credential { modes: Vec::new(), psk: Some(psk) });
+    request.device.as_mut().unwrap().credential = Some(Credential { psk: Some(psk), ..Default::default() });
     request
 }
 

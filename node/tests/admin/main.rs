@@ -3,6 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod audit;
+mod credentials;
 mod ctl;
 mod devices;
 mod node;

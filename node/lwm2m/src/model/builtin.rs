@@ -122,19 +122,10 @@ fn quantity(text: &str) -> Option<(bool, bool)> {
 }
 
 fn value_type(text: &str) -> Option<Option<ValueType>> {
-    Some(Some(match text {
-        "-" => return Some(None),
-        "string" => ValueType::String,
-        "integer" => ValueType::Integer,
-        "unsigned" => ValueType::Unsigned,
-        "float" => ValueType::Float,
-        "boolean" => ValueType::Boolean,
-        "opaque" => ValueType::Opaque,
-        "time" => ValueType::Time,
-        "objlnk" => ValueType::ObjectLink,
-        "corelnk" => ValueType::CoreLink,
-        _ => return None,
-    }))
+    if text == "-" {
+        return Some(None);
+    }
+    text.parse().ok().map(Some)
 }
 
 fn range(text: &str) -> Option<Option<Range>> {

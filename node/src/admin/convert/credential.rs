@@ -5,21 +5,25 @@ use std::mem;
 use data_encoding::HEXLOWER_PERMISSIVE;
 use godwit_proto::v1::{
     Credential, RotateSecretRequest,
-    credential::{Mode, Psk, psk},
+    credential::{Mode, Psk, RawPublicKey, X509, psk},
     rotate_secret_request,
 };
 
+use super::material;
 use crate::{
     admin::error::{AdminError, invalid},
     entropy,
     identity::DeviceId,
     seal::Sealer,
-    store::value,
+    store::value::{self, credential::Mode as Stored},
 };
 
 /// The longest PSK identity and the longest PSK, in bytes.
 const MAX_IDENTITY: usize = 128;
 const MAX_SECRET: usize = 64;
+
+/// The longest common name in bytes; X.520 has 64 characters.
+const MAX_NAME: usize = 255;
 
 /// Bytes of a secret that the node makes.
 const MADE: usize = 16;
@@ -46,6 +50,12 @@ pub(in crate::admin) fn check(
         ..Default::default()
     };
     let mut generated = None;
+    if let Some(rpk) = given.rpk {
+        stored.public_key = material::public_key("device.credential.rpk.key", &rpk.key)?;
+    }
+    if let Some(x509) = given.x509 {
+        take_x509(&mut stored, x509, endpoint)?;
+    }
     if let Some(psk) = given.psk {
         let identity = if psk.identity.is_empty() { endpoint } else { &psk.identity };
         if identity.len() > MAX_IDENTITY {
@@ -96,49 +106,98 @@ pub(in crate::admin) fn rotate(
 
 /// What is shown of a credential: everything but secrets.
 pub(in crate::admin) fn show(stored: &value::Credential) -> Credential {
-    let modes = stored.modes().filter_map(|mode| match mode {
-        value::credential::Mode::NoSec => Some(Mode::NoSec.into()),
-        value::credential::Mode::Psk => Some(Mode::Psk.into()),
-        _ => None,
-    });
+    let modes: Vec<Mode> = stored.modes().map(show_mode).filter(|mode| *mode != Mode::Unspecified).collect();
     let identity = String::from_utf8_lossy(&stored.psk_identity).into_owned();
+    let x509 = X509 {
+        certificate: stored.certificate.clone(),
+        common_name: stored.common_name.clone(),
+        issuer: stored.issuer.clone(),
+    };
     Credential {
-        modes: modes.collect(),
         psk: (!identity.is_empty()).then_some(Psk { identity, secret: None }),
+        rpk: (!stored.public_key.is_empty()).then(|| RawPublicKey { key: stored.public_key.clone() }),
+        x509: modes.contains(&Mode::X509).then_some(x509),
+        modes: modes.into_iter().map(i32::from).collect(),
     }
 }
 
-fn modes(given: &Credential) -> Result<Vec<i32>, AdminError> {
-    use value::credential::Mode as Stored;
+/// A stored mode as the API names it.
+pub(in crate::admin) fn show_mode(mode: Stored) -> Mode {
+    match mode {
+        Stored::NoSec => Mode::NoSec,
+        Stored::Psk => Mode::Psk,
+        Stored::Rpk => Mode::Rpk,
+        Stored::X509 => Mode::X509,
+        Stored::Unspecified => Mode::Unspecified,
+    }
+}
 
+fn take_x509(stored: &mut value::Credential, given: X509, endpoint: &str) -> Result<(), AdminError> {
+    let field = |name: &str| format!("device.credential.x509.{name}");
+    if !given.certificate.is_empty() {
+        if !given.common_name.is_empty() {
+            return Err(invalid(field("common_name"), "must be empty beside a certificate, which says all"));
+        }
+        if !given.issuer.is_empty() {
+            return Err(invalid(field("issuer"), "must be empty beside a certificate, which says all"));
+        }
+        stored.certificate = material::certificate(&field("certificate"), &given.certificate)?;
+        return Ok(());
+    }
+    if given.common_name.len() > MAX_NAME {
+        return Err(invalid(field("common_name"), format!("must have at most {MAX_NAME} bytes")));
+    }
+    // The endpoint name is found without being written down.
+    if given.common_name != endpoint {
+        stored.common_name = given.common_name;
+    }
+    if !given.issuer.is_empty() {
+        stored.issuer = material::issuer(&field("issuer"), &given.issuer)?;
+    }
+    Ok(())
+}
+
+fn modes(given: &Credential) -> Result<Vec<i32>, AdminError> {
     let field = "device.credential.modes";
-    let mut modes = Vec::new();
+    let mut modes: Vec<Stored> = Vec::new();
     for mode in &given.modes {
         let mode = match Mode::try_from(*mode) {
             Ok(Mode::NoSec) => Stored::NoSec,
             Ok(Mode::Psk) => Stored::Psk,
-            _ => return Err(invalid(field, "must be MODE_NO_SEC or MODE_PSK")),
+            Ok(Mode::Rpk) => Stored::Rpk,
+            Ok(Mode::X509) => Stored::X509,
+            _ => return Err(invalid(field, "must be MODE_NO_SEC, MODE_PSK, MODE_RPK or MODE_X509")),
         };
-        if !modes.contains(&mode.into()) {
-            modes.push(mode.into());
+        if !modes.contains(&mode) {
+            modes.push(mode);
         }
     }
-    let names_psk = modes.contains(&Stored::Psk.into());
-    match (&given.psk, modes.is_empty()) {
-        (Some(_), true) => modes.push(Stored::Psk.into()),
-        (None, true) => modes.push(Stored::NoSec.into()),
-        (Some(_), false) if !names_psk => {
-            return Err(invalid(field, "must hold MODE_PSK where `psk` is set, or be empty"));
+    let members = [
+        (Stored::Psk, "psk", given.psk.is_some()),
+        (Stored::Rpk, "rpk", given.rpk.is_some()),
+        (Stored::X509, "x509", given.x509.is_some()),
+    ];
+    if modes.is_empty() {
+        modes.extend(members.iter().filter(|(.., set)| *set).map(|(mode, ..)| *mode));
+        if modes.is_empty() {
+            modes.push(Stored::NoSec);
         }
-        (None, false) if names_psk => {
-            return Err(invalid(
-                "device.credential.psk",
-                "must be set for MODE_PSK; `{}` has the node make a secret",
-            ));
-        }
-        _ => {}
     }
-    Ok(modes)
+    for (mode, name, set) in members {
+        if set && !modes.contains(&mode) {
+            let fix = format!("must hold MODE_{} where `{name}` is set, or be empty", name.to_uppercase());
+            return Err(invalid(field, fix));
+        }
+        // Any certificate of a trusted authority with the endpoint name will do; a key must be known.
+        if modes.contains(&mode) && !set && mode != Stored::X509 {
+            let fix = match mode {
+                Stored::Psk => "must be set for MODE_PSK; `{}` has the node make a secret",
+                _ => "must be set for MODE_RPK: the device's public key",
+            };
+            return Err(invalid(format!("device.credential.{name}"), fix));
+        }
+    }
+    Ok(modes.into_iter().map(i32::from).collect())
 }
 
 enum Given {
@@ -194,7 +253,7 @@ mod tests {
     }
 
     fn psk(identity: &str, secret: Option<psk::Secret>) -> Option<Credential> {
-        Some(Credential { modes: Vec::new(), psk: Some(Psk { identity: identity.into(), secret }) })
+        Some(Credential { psk: Some(Psk { identity: identity.into(), secret }), ..Credential::default() })
     }
 
     fn hex(text: &str) -> Option<psk::Secret> {
@@ -246,7 +305,7 @@ mod tests {
 
     #[test]
     fn modes_and_keys_must_agree() {
-        let mut no_key = Credential { modes: vec![Mode::Psk.into()], psk: None };
+        let mut no_key = Credential { modes: vec![Mode::Psk.into()], ..Credential::default() };
         assert_eq!(field(check(Some(no_key.clone()), "ep", None)), "device.credential.psk");
         no_key.modes = vec![77];
         assert_eq!(field(check(Some(no_key), "ep", None)), "device.credential.modes");
@@ -255,6 +314,36 @@ mod tests {
         assert_eq!(field(check(Some(key), "ep", None)), "device.credential.modes");
         let long = "i".repeat(129);
         assert_eq!(field(check(psk(&long, None), "ep", None)), "device.credential.psk.identity");
+    }
+
+    #[test]
+    fn each_mode_takes_what_proves_the_name() {
+        use rcgen::PublicKeyData as _;
+
+        let pair = rcgen::KeyPair::generate().unwrap();
+        let own = rcgen::CertificateParams::new(vec!["ep".to_owned()]).unwrap().self_signed(&pair).unwrap();
+        let rpk = Credential {
+            rpk: Some(RawPublicKey { key: pair.public_key_pem().into_bytes() }),
+            ..Credential::default()
+        };
+        let stored = check(Some(rpk), "ep", None).unwrap().credential;
+        assert_eq!(stored.modes().collect::<Vec<_>>(), [Stored::Rpk]);
+        assert_eq!(show(&stored).rpk.unwrap().key, pair.subject_public_key_info());
+        let x509 = |x509: X509| Some(Credential { x509: Some(x509), ..Credential::default() });
+        let exact = X509 { certificate: own.pem().into_bytes(), ..X509::default() };
+        let stored = check(x509(exact.clone()), "ep", None).unwrap().credential;
+        assert_eq!(show(&stored).x509.unwrap().certificate, own.der().to_vec());
+        let both = X509 { common_name: "x".into(), ..exact };
+        assert_eq!(field(check(x509(both), "ep", None)), "device.credential.x509.common_name");
+        for (given, kept) in [("", ""), ("ep", ""), ("other", "other")] {
+            let named = X509 { common_name: given.into(), ..X509::default() };
+            let stored = check(x509(named), "ep", None).unwrap().credential;
+            assert_eq!((stored.common_name.as_str(), stored.modes().next()), (kept, Some(Stored::X509)));
+        }
+        let by_name = Credential { modes: vec![Mode::X509.into()], ..Credential::default() };
+        assert!(check(Some(by_name), "ep", None).is_ok(), "the endpoint name is enough");
+        let no_key = Credential { modes: vec![Mode::Rpk.into()], ..Credential::default() };
+        assert_eq!(field(check(Some(no_key), "ep", None)), "device.credential.rpk");
     }
 
     #[test]

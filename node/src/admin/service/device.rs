@@ -63,8 +63,7 @@ impl DeviceService for Devices {
     }
 
     async fn get_device(&self, request: Request<GetDeviceRequest>) -> Result<Response<Device>, Status> {
-        let found = async { self.provisioned(&DeviceName::parse("name", &request.get_ref().name)?).await };
-        answer(found.await.map(|document| device::show(&document)))
+        answer(self.get(&request.get_ref().name).await)
     }
 
     async fn list_devices(
@@ -100,7 +99,7 @@ impl Devices {
     async fn create(&self, request: CreateDeviceRequest) -> Result<Device, AdminError> {
         let given = request.device.ok_or_else(|| invalid("device", "must be set"))?;
         request_id(&request.request_id)?;
-        let mut new = device::check(given, &self.0.parts.sealer)?;
+        let mut new = device::check(given, &self.0.parts.sealer, clock::unix_ms())?;
         self.profile_exists(&new.document.profile).await?;
         new.document.request_id = request.request_id;
         let (endpoint, id) = (new.document.endpoint.clone(), new.document.request_id.clone());
@@ -184,7 +183,7 @@ impl Devices {
         let paths = request.update_mask.unwrap_or_default().paths;
         let fields = fields(&paths, &given)?;
         self.change(&name, &given.etag, |document| {
-            device::update(document, &given, &fields, &self.0.parts.sealer)
+            device::update(document, &given, &fields, &self.0.parts.sealer, clock::unix_ms())
         })
         .await
     }
@@ -238,6 +237,13 @@ impl Devices {
         Ok(())
     }
 
+    async fn get(&self, name: &str) -> Result<Device, AdminError> {
+        let name = DeviceName::parse("name", name)?;
+        let (_, mut record) = self.0.device(&name).await?;
+        let document = record.document.take().ok_or_else(|| not_found(&name))?;
+        Ok(device::show_record(&document, &record))
+    }
+
     async fn provisioned(&self, name: &DeviceName) -> Result<value::Device, AdminError> {
         let (_, record) = self.0.device(name).await?;
         record.document.ok_or_else(|| not_found(name))
@@ -276,8 +282,13 @@ fn etag_matches(etag: &str, document: &value::Device) -> Result<(), AdminError> 
 /// The fields of an update: those of the mask, else those that are set.
 fn fields<'a>(mask: &'a [String], given: &Device) -> Result<Vec<&'a str>, AdminError> {
     if mask.is_empty() {
-        let set =
-            [!given.profile.is_empty(), given.credential.is_some(), given.disabled, !given.labels.is_empty()];
+        let set = [
+            !given.profile.is_empty(),
+            given.credential.is_some(),
+            given.disabled,
+            !given.labels.is_empty(),
+            given.activation_timeout.is_some(),
+        ];
         return Ok(device::UPDATABLE
             .into_iter()
             .zip(set)

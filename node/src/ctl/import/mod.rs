@@ -6,8 +6,9 @@
 //! | ndjson | one JSON object per line with the same names |
 //! | thingsboard | ThingsBoard's devices with their LwM2M credentials: an array, or one object per line |
 //!
-//! Columns: `endpoint`, `profile`, `psk_identity`, `psk_hex`, `psk_text`, `psk` and `no_sec` (true or false), `disabled`,
-//! `label.<name>`. Everything is read and checked before the first device is created.
+//! Columns: `endpoint`, `profile`, `psk_identity`, `psk_hex`, `psk_text`, `rpk`, `x509_certificate`, `x509_common_name`,
+//! `x509_issuer` (keys and certificates as digits or as a file), `psk`, `x509` and `no_sec` (true or false), `disabled`,
+//! `activation_timeout` (seconds), `label.<name>`. Everything is read and checked before the first device is created.
 
 mod csv;
 mod pattern;
@@ -114,7 +115,8 @@ impl Import {
         }
         let mut client = DeviceServiceClient::new(connection.open().await?);
         let total = read.devices.len();
-        create_all(&mut client, read.devices.into_iter(), total, self.secrets.as_deref(), console).await
+        create_all(&mut client, read.devices.into_iter().map(Ok), total, self.secrets.as_deref(), console)
+            .await
     }
 
     fn format(&self) -> Result<FileFormat, CtlError> {
@@ -135,7 +137,7 @@ impl Import {
 /// Creates devices in batches, with a progress bar on a terminal. One that fails stops no other.
 pub(super) async fn create_all(
     client: &mut DeviceServiceClient<Wire>,
-    devices: impl Iterator<Item = Device>,
+    devices: impl Iterator<Item = Result<Device, CtlError>>,
     total: usize,
     secrets: Option<&Path>,
     console: &mut Console<'_>,
@@ -144,7 +146,7 @@ pub(super) async fn create_all(
     let mut secrets = secrets.map(Secrets::open).transpose()?;
     let (mut devices, mut failed) = (devices.peekable(), 0);
     while devices.peek().is_some() {
-        let batch: Vec<Device> = devices.by_ref().take(BATCH).collect();
+        let batch = devices.by_ref().take(BATCH).collect::<Result<Vec<Device>, _>>()?;
         let names: Vec<String> = batch.iter().map(|device| device.endpoint.clone()).collect();
         // The connection may break after the node has created some: by its id, a repetition finds its own.
         let request_id = || entropy::uuid7(clock::unix_ms()).to_string();

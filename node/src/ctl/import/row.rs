@@ -39,6 +39,15 @@ pub(super) fn device(fields: impl IntoIterator<Item = (String, String)>) -> Resu
             "psk_identity" => settings.psk_identity = Some(value),
             "psk_hex" => settings.psk_hex = Some(value),
             "psk_text" => settings.psk_text = Some(value),
+            "rpk" => settings.rpk = Some(value),
+            "x509" => settings.x509 = truth(&name, &value)?,
+            "x509_common_name" => settings.x509_common_name = Some(value),
+            "x509_issuer" => settings.x509_issuer = Some(value),
+            "x509_certificate" => settings.x509_certificate = Some(value),
+            "activation_timeout" => {
+                let seconds = value.parse().map_err(|_| format!("{name}: must be a number of seconds"))?;
+                settings.activation_timeout = Some(seconds);
+            }
             "no_sec" => settings.no_sec = truth(&name, &value)?,
             "disabled" => disabled = truth(&name, &value)?,
             _ => match name.strip_prefix("label.") {
@@ -53,7 +62,7 @@ pub(super) fn device(fields: impl IntoIterator<Item = (String, String)>) -> Resu
     if settings.psk_hex.is_some() && settings.psk_text.is_some() {
         return Err("psk_text: must be empty where psk_hex is given".into());
     }
-    Ok(Device { disabled, ..settings.device(&endpoint) })
+    Ok(Device { disabled, ..settings.device(&endpoint)? })
 }
 
 fn truth(name: &str, value: &str) -> Result<bool, String> {

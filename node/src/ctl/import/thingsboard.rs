@@ -12,7 +12,7 @@
 
 use godwit_proto::v1::{
     Credential, Device,
-    credential::{Mode, Psk, psk},
+    credential::{Mode, Psk, RawPublicKey, X509, psk},
 };
 use serde_json::{Map, Value};
 
@@ -72,7 +72,7 @@ fn device(item: &Map<String, Value>) -> Result<(Device, Vec<String>), String> {
             if device.endpoint.is_empty() {
                 return Err("client.endpoint: must be given where configKey is empty".into());
             }
-            device.credential = Some(Credential { modes: vec![Mode::NoSec.into()], psk: None });
+            device.credential = Some(Credential { modes: vec![Mode::NoSec.into()], ..Default::default() });
         }
         "PSK" => {
             let identity = text(client, "identity")?;
@@ -85,7 +85,12 @@ fn device(item: &Map<String, Value>) -> Result<(Device, Vec<String>), String> {
         }
         "" => return Err("client.securityConfigClientMode: is missing".into()),
         mode @ ("RPK" | "X509") => {
-            return Err(format!("client.securityConfigClientMode: {mode} is not supported yet"));
+            agree("configKey", config_key, "client.endpoint", endpoint)?;
+            device.endpoint = first(endpoint, config_key).to_owned();
+            if device.endpoint.is_empty() {
+                return Err("client.endpoint: must be given where configKey is empty".into());
+            }
+            device.credential = Some(if mode == "RPK" { rpk(client)? } else { x509(client)? });
         }
         _ => {
             return Err("client.securityConfigClientMode: must be NO_SEC, PSK, RPK or X509".into());
@@ -108,7 +113,24 @@ fn psk(identity: &str, key: &str) -> Result<Credential, String> {
         return Err("client.key: must be hex digits".into());
     }
     let psk = Psk { identity: identity.to_owned(), secret: Some(psk::Secret::Hex(key.to_owned())) };
-    Ok(Credential { modes: vec![Mode::Psk.into()], psk: Some(psk) })
+    Ok(Credential { modes: vec![Mode::Psk.into()], psk: Some(psk), ..Default::default() })
+}
+
+/// The node reads the key in any form and names `device.credential.rpk.key` where it can't.
+fn rpk(client: &Map<String, Value>) -> Result<Credential, String> {
+    let key = text(client, "key")?;
+    if key.is_empty() {
+        return Err("client.key: must be given for RPK".into());
+    }
+    let rpk = RawPublicKey { key: key.as_bytes().to_vec() };
+    Ok(Credential { modes: vec![Mode::Rpk.into()], rpk: Some(rpk), ..Default::default() })
+}
+
+/// Exactly the certificate that is given; without one, any of a trusted authority with the endpoint name.
+fn x509(client: &Map<String, Value>) -> Result<Credential, String> {
+    let certificate = text(client, "cert")?.as_bytes().to_vec();
+    let x509 = X509 { certificate, ..Default::default() };
+    Ok(Credential { modes: vec![Mode::X509.into()], x509: Some(x509), ..Default::default() })
 }
 
 /// The credentials: a member, the text in ThingsBoard's export, or the object itself.
@@ -176,6 +198,21 @@ mod tests {
     }
 
     #[test]
+    fn a_raw_key_and_a_certificate_are_handed_on_as_they_stand() {
+        let client = |mode: &str, member: &str| {
+            let client = format!(r#"{{"securityConfigClientMode": "{mode}", "endpoint": "", {member}}}"#);
+            one(&format!(r#"{{"configKey": "ep", "client": {client}}}"#)).unwrap()
+        };
+        let rpk = client("RPK", r#""key": "3059""#);
+        assert_eq!(rpk.endpoint, "ep");
+        assert_eq!(rpk.credential.unwrap().rpk.unwrap().key, b"3059");
+        let exact = client("X509", r#""cert": "MIIB", "x509": true"#);
+        assert_eq!(exact.credential.unwrap().x509.unwrap().certificate, b"MIIB");
+        let named = client("X509", r#""cert": null"#).credential.unwrap();
+        assert_eq!((named.modes().next(), named.x509), (Some(Mode::X509), Some(X509::default())));
+    }
+
+    #[test]
     fn one_object_per_line_is_read_too() {
         let line = r#"{"client": {"securityConfigClientMode": "NO_SEC", "endpoint": "X"}, "bootstrap": {}}"#;
         let text = format!("{}\n{}\n", line.replace('X', "a"), line.replace('X', "b"));
@@ -195,7 +232,8 @@ mod tests {
             (r#""securityConfigClientMode": "PSK", "endpoint": "a", "key": "000""#, "client.key: has 3"),
             (r#""securityConfigClientMode": "PSK", "endpoint": "a", "key": "zz""#, "client.key: must be hex"),
             (r#""securityConfigClientMode": "PSK", "endpoint": "a", "identity": "i""#, "configKey"),
-            (r#""securityConfigClientMode": "RPK", "endpoint": "k""#, "RPK is not supported yet"),
+            (r#""securityConfigClientMode": "RPK", "endpoint": "k""#, "client.key: must be given for RPK"),
+            (r#""securityConfigClientMode": "X509", "endpoint": "a""#, "configKey: \"k\" contradicts"),
             (r#""securityConfigClientMode": "TLS", "endpoint": "k""#, "must be NO_SEC"),
         ] {
             let fault = one(&client(members)).unwrap_err();

@@ -25,11 +25,7 @@ impl FromStr for Assignment {
             // The node knows the model.
             None => assigned.text = Some(value.to_owned()),
             Some(name) => {
-                let value_type = text::value_type(name).ok_or_else(|| {
-                    format!(
-                        "{name:?} is no type: string, integer, unsigned, float, boolean, opaque, time, objlnk, corelnk"
-                    )
-                })?;
+                let value_type = name.parse().map_err(|error| format!("{name:?} is no type: {error}"))?;
                 let kind = text::parse(value, value_type).ok_or_else(|| format!("{value:?} is no {name}"))?;
                 assigned.value = Some(Value { kind: Some(kind) });
             }
