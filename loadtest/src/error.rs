@@ -16,6 +16,8 @@ pub(crate) enum Error {
     Credentials(#[from] CredentialError),
     #[error("{0} needs --dtls")]
     NeedsDtls(&'static str),
+    #[error("{0} is nothing that --dtls webrtc can do: use psk")]
+    NotWithWebrtc(&'static str),
     #[error("the gateway for --dtls webrtc could not be started: {0}")]
     Gateway(io::Error),
     #[error("--object: {0}")]
@@ -44,6 +46,7 @@ impl Error {
             Self::Address(_)
             | Self::Credentials(_)
             | Self::NeedsDtls(_)
+            | Self::NotWithWebrtc(_)
             | Self::Object(_)
             | Self::File { .. }
             | Self::Line { .. } => 2,

@@ -115,18 +115,20 @@ struct Beneath {
 
 fn beneath(args: &RunArgs, plan: AddressPlan, server: SocketAddrV4, clock: Clock) -> Result<Beneath, Error> {
     let (dtls, fleet) = (&args.dtls, &args.fleet);
-    let Some(kind) = dtls.dtls else {
-        let flags = [
-            ("--cid", dtls.cid.is_some()),
-            ("--resume-rate", dtls.resume_rate.0 > 0.0),
-            ("--handshake-rate", dtls.handshake_rate.0 > 0.0),
-            ("--rebind", dtls.rebind_rate.0 > 0.0),
-            ("--key-log", dtls.key_log.is_some()),
-        ];
-        return match flags.into_iter().find(|(_, given)| *given) {
-            Some((flag, _)) => Err(Error::NeedsDtls(flag)),
-            None => Ok(Beneath::default()),
-        };
+    let flags = [
+        ("--cid", dtls.cid.is_some()),
+        ("--suite", !dtls.suites.is_empty()),
+        ("--resume-rate", dtls.resume_rate.0 > 0.0),
+        ("--handshake-rate", dtls.handshake_rate.0 > 0.0),
+        ("--rebind", dtls.rebind_rate.0 > 0.0),
+        ("--key-log", dtls.key_log.is_some()),
+    ];
+    let given = flags.into_iter().find(|(_, given)| *given).map(|(flag, _)| flag);
+    let kind = match (dtls.dtls, given) {
+        (None, None) => return Ok(Beneath::default()),
+        (None, Some(flag)) => return Err(Error::NeedsDtls(flag)),
+        (Some(Kind::Webrtc), Some(flag)) => return Err(Error::NotWithWebrtc(flag)),
+        (Some(kind), _) => kind,
     };
     let identities = Identities::new(dtls, kind, &fleet.endpoint, fleet.first, fleet.devices)?;
     if kind == Kind::Webrtc {

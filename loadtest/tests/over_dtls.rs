@@ -329,6 +329,7 @@ fn webrtc_dtls_is_another_client_of_the_same_server() {
 fn flags_without_what_they_need_name_it() {
     for (args, hint) in [
         (&["run", "--cid", "8"][..], "--cid needs --dtls"),
+        (&["run", "--dtls", "webrtc", "--rebind", "1/s"], "--rebind is nothing that --dtls webrtc can do"),
         (&["run", "--dtls", "rpk"], "godwit-load credentials rpk"),
         (&["run", "--dtls", "psk", "--psk", "xyz"], "--psk is no hex"),
         (&["run", "--dtls", "psk", "--identity", "me"], "--identity has no {}"),

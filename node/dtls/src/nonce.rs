@@ -33,7 +33,8 @@ pub struct NonceSource {
 
 impl NonceSource {
     /// A source for a lane just taken. Seconds are Unix time by the cluster's clock. Only seconds above `after` are
-    /// opened (the previous holder's `until`), none above `until` (acknowledged by the store).
+    /// opened (pass the later of the previous holder's `until` and, where that isn't known, the own clock), none above
+    /// `until` (acknowledged by the store).
     ///
     /// # Panics
     /// If `lane` is not below [`LANES`].
