@@ -61,8 +61,8 @@ impl Gate {
         Gate { cookies: Cookies::new(secret) }
     }
 
-    /// Decides by the first record alone, at this second since 1970. Costs one HMAC, two for a cookie that is not this
-    /// step's.
+    /// Decides by the first record alone, at this second since 1970. Costs one HMAC, two for a cookie of the step before,
+    /// three for a wrong one.
     pub fn handle(&mut self, unix: u64, peer: SocketAddr, datagram: &[u8]) -> Verdict {
         let (record, fragment) = match first_fragment(datagram) {
             Ok(first) => first,

@@ -196,7 +196,9 @@ fn survive(seed: u64, resume: bool) -> u64 {
     let mut random = Seeded::new(seed);
     let mode = [Mode::Psk, Mode::RawPublicKey, Mode::X509][random.below(3) as usize];
     let mut server = server(&mut random);
-    let settings = Settings { attempts: 4, ..settings(&mut random) };
+    // It gives up after half a minute or later: a look-up and a write may take 8 s.
+    let backoff = Backoff { first: Duration::from_secs(2), cap: Duration::from_secs(20) };
+    let settings = Settings { attempts: 4, backoff, ..settings(&mut random) };
     let mut peer = light_with(&mut random, mode, settings);
     let mut now = start();
     if resume {

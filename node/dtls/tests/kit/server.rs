@@ -1,7 +1,7 @@
 //! A node in small: the gate, one association, and the look-ups and writes that it asks for.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     net::SocketAddr,
     time::{Duration, Instant},
 };
@@ -14,6 +14,7 @@ use godwit_dtls::{
     cid::{Cid, CidKeys},
     gate::{DropReason, Gate, Verdict},
     nonce::NonceSource,
+    record::{ContentType, Records},
 };
 use ring::rand::SystemRandom;
 
@@ -79,6 +80,8 @@ pub struct Server {
     random: SystemRandom,
     began: Instant,
     answers: VecDeque<(Instant, Ticket, Answer)>,
+    /// Every explicit nonce that was sent, under whatever keys.
+    pub sealed: HashSet<[u8; 8]>,
 }
 
 impl Server {
@@ -112,6 +115,7 @@ impl Server {
             random: SystemRandom::new(),
             began,
             answers: VecDeque::new(),
+            sealed: HashSet::new(),
         }
     }
 
@@ -230,7 +234,10 @@ impl Server {
         let mut over = false;
         while let Some(output) = association.poll() {
             match output {
-                Output::Transmit(datagram) => self.sent.push_back(datagram),
+                Output::Transmit(datagram) => {
+                    note_nonces(&mut self.sealed, &datagram);
+                    self.sent.push_back(datagram);
+                }
                 Output::Ask(ticket, question) => {
                     let answer = answer(
                         question,
@@ -277,6 +284,22 @@ impl Server {
             self.answers.clear();
         } else {
             self.association = Some(association);
+        }
+    }
+}
+
+/// No nonce is ever sent twice, whichever owner seals: a lane gives each value once. (Records with a Connection ID aren't
+/// read: how long the client's is depends on its keys.)
+fn note_nonces(sealed: &mut HashSet<[u8; 8]>, datagram: &[u8]) {
+    for record in Records::parse(datagram, 0) {
+        let Ok(record) = record else { return };
+        match record.content_type {
+            ContentType::Tls12Cid => return,
+            _ if record.epoch == 0 => {}
+            _ => {
+                let nonce = *record.fragment.first_chunk().expect("a protected record has a nonce or an IV");
+                assert!(sealed.insert(nonce), "a nonce came twice");
+            }
         }
     }
 }
