@@ -52,12 +52,27 @@ pub enum Answer {
     /// The key and its owner. `None` (unknown, or not in this mode) lets the handshake go on with a random key, so that it ends
     /// as with a wrong one and tells nothing about which identities exist.
     Psk(Option<Psk>),
+    /// Two keys of one identity, while the first takes the place of the second: the client's Finished shows which of them it
+    /// has, and the session gets that one's subject.
+    EitherPsk([Psk; 2]),
     /// Who the client is, or why it is refused.
     Peer(Result<Subject, Unacceptable>),
     /// The stored session, or `None` for a full handshake.
     Session(Option<Box<StoredSession>>),
     /// Whether the write succeeded. After `Err` the handshake ends in silence and the client starts over.
     Stored(Result<(), NotStored>),
+}
+
+impl Answer {
+    /// The answer to [`Question::Psk`] for an identity with these keys, the newest first; a third is not tried.
+    #[must_use]
+    pub fn psk(keys: impl IntoIterator<Item = Psk>) -> Self {
+        let mut keys = keys.into_iter();
+        match (keys.next(), keys.next()) {
+            (Some(one), Some(other)) => Self::EitherPsk([one, other]),
+            (one, _) => Self::Psk(one),
+        }
+    }
 }
 
 /// A pre-shared key and whom it belongs to.

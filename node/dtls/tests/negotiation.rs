@@ -402,3 +402,23 @@ fn a_refusal_is_an_alert_that_names_no_secret() {
         [Event::Closed(CloseReason::Handshake(HandshakeFailure::NothingCommon("cipher suite")))]
     );
 }
+
+#[test]
+fn while_a_key_takes_the_place_of_another_both_are_good_and_no_third() {
+    for (key, good) in [(KEY, true), (&b"the key before"[..], true), (b"the key before that", false)] {
+        let now = start();
+        let (mut server, mut hand) = (Server::new(now), Hand::new(now, Offer::psk()));
+        server.former_psks.insert(IDENTITY.to_vec(), b"the key before".to_vec());
+        hand.greet(&mut server);
+        let exchange = hand.psk_key_exchange(IDENTITY, key);
+        hand.tell(&mut server, &exchange);
+        let finished = hand.finished();
+        hand.tell(&mut server, &finished);
+        assert_eq!(server.is_established(), good);
+        if good {
+            server.echoes = true;
+            hand.say(&mut server, b"alive");
+            assert_eq!(hand.application, [b"alive"]);
+        }
+    }
+}

@@ -252,7 +252,7 @@ impl ConnectionActor {
                 open.tries = Mode::Psk;
                 self.look_up(ctx, ticket, Answer::Psk(None), async move |endpoints, settings| {
                     let found = credentials::psk(endpoints.store(), &settings, identity).await?;
-                    Ok(Answer::Psk(found.into_iter().next()))
+                    Ok(Answer::psk(found))
                 });
             }
             Question::Peer(credential) => {

@@ -10,6 +10,7 @@ use crate::{
     certificate::{CertificateError, Leaf, PublicKey},
     config::Config,
     extension::{ECDSA_SECP256R1_SHA256, SECP256R1},
+    fate::Dropped,
     flight::Item,
     identity::ServerIdentity,
     message::{
@@ -20,7 +21,9 @@ use crate::{
     outbox::Outbox,
     output::HandshakeFailure,
     prf::{MasterSecret, Side, psk_premaster},
+    protection::Opened,
     question::{PeerCredential, Psk, Question, StoreKind},
+    record::Record,
     session::{MARK_AHEAD, Session},
     signature,
     stored::{FinishedAnswer, Numbers, Stage, StoredSession},
@@ -74,6 +77,8 @@ pub(super) struct AwaitPeer {
 /// The client's Finished comes next, protected.
 pub(super) struct AwaitFinished {
     pub(super) session: Session,
+    /// The keys of a pre-shared key that is being rotated.
+    other: Option<Box<Session>>,
     /// The identity exists: an unknown one never gets further, whatever it sends.
     known: bool,
 }
@@ -163,17 +168,16 @@ impl Core {
     }
 
     /// Keys are there: only protected messages may follow.
-    fn await_finished(
-        &mut self,
-        cx: &Context<'_>,
-        pending: Pending,
-        subject: Option<Subject>,
-    ) -> AwaitFinished {
+    fn await_finished(&mut self, session: Session, other: Option<Session>, known: bool) -> State {
         self.incoming.begin_protected();
         self.transcript.forget_messages();
-        let known = subject.is_some();
-        let secrets = pending.terms.secrets(pending.master, subject.unwrap_or_default(), cx.unix);
-        AwaitFinished { session: Session::new(secrets), known }
+        State::AwaitFinished(AwaitFinished { session, other: other.map(Box::new), known })
+    }
+}
+
+impl Pending {
+    fn session(&self, subject: Subject, cx: &Context<'_>) -> Session {
+        Session::new(self.terms.secrets(self.master.clone(), subject, cx.unix))
     }
 }
 
@@ -244,15 +248,28 @@ impl AwaitKeyExchange {
 }
 
 impl AwaitPsk {
-    pub(super) fn handle_psk(self, core: &mut Core, cx: &Context<'_>, psk: Option<Psk>) -> Step {
-        let psk = psk.filter(|psk| psk.key.expose().len() <= Config::MAX_PSK);
-        let premaster = match &psk {
-            Some(psk) => psk_premaster(psk.key.expose()),
-            None => psk_premaster(&Core::random::<32>(cx)?),
+    /// Goes on with the key, or with the two of which the client's Finished will show one.
+    pub(super) fn handle_psk(
+        self,
+        core: &mut Core,
+        cx: &Context<'_>,
+        psk: Option<Psk>,
+        other: Option<Psk>,
+    ) -> Step {
+        let session = |premaster: &[u8], subject| {
+            let master = self.terms.master(premaster, &self.session_hash);
+            Pending { terms: self.terms.clone(), master }.session(subject, cx)
         };
-        let master = self.terms.master(&premaster, &self.session_hash);
-        let pending = Pending { terms: self.terms, master };
-        Ok(State::AwaitFinished(core.await_finished(cx, pending, psk.map(|psk| psk.subject))))
+        let usable =
+            [psk, other].into_iter().flatten().filter(|psk| psk.key.expose().len() <= Config::MAX_PSK);
+        let mut usable = usable.map(|psk| session(&psk_premaster(psk.key.expose()), psk.subject));
+        Ok(match usable.next() {
+            Some(first) => core.await_finished(first, usable.next(), true),
+            None => {
+                let premaster = psk_premaster(&Core::random::<32>(cx)?);
+                core.await_finished(session(&premaster, Subject::default()), None, false)
+            }
+        })
     }
 }
 
@@ -272,11 +289,25 @@ impl AwaitCertificateVerify {
 
 impl AwaitPeer {
     pub(super) fn handle_subject(self, core: &mut Core, cx: &Context<'_>, subject: Subject) -> State {
-        State::AwaitFinished(core.await_finished(cx, self.pending, Some(subject)))
+        core.await_finished(self.pending.session(subject, cx), None, true)
     }
 }
 
 impl AwaitFinished {
+    /// Opens a record; the first that opens says which of two keys the client has.
+    pub(super) fn open(&mut self, record: &Record<'_>) -> Result<Opened, Dropped> {
+        let opened = self.session.open(record);
+        if opened == Err(Dropped::NotAuthentic)
+            && let Some(other) = &mut self.other
+            && let Ok((opened, _)) = other.open(record)
+        {
+            std::mem::swap(&mut self.session, other);
+            self.other = None;
+            return Ok(opened);
+        }
+        opened.map(|(opened, _)| opened)
+    }
+
     pub(super) fn handle_message(
         mut self,
         core: &mut Core,

@@ -228,7 +228,7 @@ impl Handshake {
         self.start_clock(cx);
         match &mut self.state {
             State::AwaitFinished(state) => {
-                let (opened, _) = state.session.open(record)?;
+                let opened = state.open(record)?;
                 match opened.content_type {
                     ContentType::Handshake => {}
                     ContentType::Alert => {
@@ -279,7 +279,10 @@ impl Handshake {
                 core.resume(cx, out, &hello, &stored.secrets)
             }
             (State::AwaitSession(hello), Answer::Session(None)) => core.begin_full(cx, out, &hello),
-            (State::AwaitPsk(state), Answer::Psk(psk)) => state.handle_psk(core, cx, psk),
+            (State::AwaitPsk(state), Answer::Psk(psk)) => state.handle_psk(core, cx, psk, None),
+            (State::AwaitPsk(state), Answer::EitherPsk([one, other])) => {
+                state.handle_psk(core, cx, Some(one), Some(other))
+            }
             (State::AwaitPeer(state), Answer::Peer(Ok(subject))) => {
                 Ok(state.handle_subject(core, cx, subject))
             }

@@ -56,6 +56,8 @@ impl Naming for Names {
 pub struct Server {
     pub config: Config,
     pub psks: HashMap<Vec<u8>, Vec<u8>>,
+    /// Keys that those are taking the place of.
+    pub former_psks: HashMap<Vec<u8>, Vec<u8>>,
     pub spkis: Vec<Vec<u8>>,
     /// Certificates that are taken as they are, without an authority.
     pub leaves: Vec<Vec<u8>>,
@@ -96,6 +98,7 @@ impl Server {
         Server {
             config,
             psks: HashMap::from([(IDENTITY.to_vec(), KEY.to_vec())]),
+            former_psks: HashMap::new(),
             spkis: vec![credentials.device.spki()],
             leaves: Vec::new(),
             sessions: HashMap::new(),
@@ -241,7 +244,7 @@ impl Server {
                 Output::Ask(ticket, question) => {
                     let answer = answer(
                         question,
-                        &self.psks,
+                        [&self.psks, &self.former_psks],
                         &self.spkis,
                         &self.leaves,
                         &self.anchors,
@@ -307,7 +310,7 @@ fn note_nonces(sealed: &mut HashSet<[u8; 8]>, datagram: &[u8]) {
 #[allow(clippy::too_many_arguments, reason = "the parts of a server while its association is lent out")]
 fn answer(
     question: Question,
-    psks: &HashMap<Vec<u8>, Vec<u8>>,
+    psks: [&HashMap<Vec<u8>, Vec<u8>>; 2],
     spkis: &[Vec<u8>],
     leaves: &[Vec<u8>],
     anchors: &Anchors,
@@ -316,8 +319,9 @@ fn answer(
     store_fails: bool,
 ) -> Answer {
     match question {
-        Question::Psk { identity } => Answer::Psk(
-            psks.get(&identity)
+        Question::Psk { identity } => Answer::psk(
+            psks.into_iter()
+                .filter_map(|psks| psks.get(&identity))
                 .map(|key| Psk { key: Secret::new(&key[..]), subject: Subject::new(b"device 1").unwrap() }),
         ),
         Question::Peer(credential) => Answer::Peer(
