@@ -26,11 +26,14 @@ use std::{
 use godwit_dtls::{
     Answer, Association, Config, Context, Modes, Naming, Output, Psk, Question, Secret, ServerIdentity,
     Session, SessionId, SessionName, StoredSession, Subject,
+    agreement::KeyAgreement,
     cid::{Cid, CidKeys},
     client::{self, Client, Credential, Settings},
+    extension::ECDSA_SECP256R1_SHA256,
     gate::{Gate, Verdict},
+    message::Signed,
     nonce::NonceSource,
-    signature::SigningKey,
+    signature::{self, SigningKey},
     suite::CipherSuite,
 };
 use rcgen::{CertificateParams, KeyPair};
@@ -90,8 +93,7 @@ impl Running {
     }
 
     fn cpu(&self) -> Duration {
-        let text = std::fs::read_to_string(&self.schedstat).unwrap();
-        Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
+        cpu(&self.schedstat)
     }
 
     /// CPU time of the server per round of `work`, in microseconds.
@@ -101,6 +103,12 @@ impl Running {
         (0..rounds).for_each(|_| work());
         (self.cpu() - before).as_secs_f64() * 1e6 / f64::from(rounds)
     }
+}
+
+/// CPU time that a thread has had.
+fn cpu(schedstat: &str) -> Duration {
+    let text = std::fs::read_to_string(schedstat).unwrap();
+    Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
 }
 
 fn bare_echo(ready: mpsc::Sender<SocketAddr>) {
@@ -401,6 +409,9 @@ fn main() {
         println!("{:<52} {each:>8.1}   {:>6.0}/s", format!("handshake, {name}"), 1e6 / each);
     }
 
+    let each = bare_crypto(&ours.signing(), &theirs.signing());
+    println!("{:<52} {each:>8.1}", "  of which agreement and signatures, alone");
+
     println!("\nthe same of webrtc-dtls");
     let server = Running::start(webrtc(WebrtcConfig {
         psk: Some(Arc::new(|_| Ok(KEY.to_vec()))),
@@ -443,6 +454,23 @@ fn main() {
             idle(config(&ours), &psk, cid)
         );
     }
+}
+
+/// What an ECDHE handshake with both sides' keys can't do without, in microseconds.
+fn bare_crypto(ours: &SigningKey, theirs: &SigningKey) -> f64 {
+    let random = SystemRandom::new();
+    let message = [5; 512];
+    let signature = theirs.sign(&message, &random).unwrap();
+    let peer = *KeyAgreement::generate(&random).unwrap().public();
+    let before = cpu("/proc/thread-self/schedstat");
+    for _ in 0..HANDSHAKES * 5 {
+        let agreement = KeyAgreement::generate(&random).unwrap();
+        ours.sign(&message, &random).unwrap();
+        agreement.premaster(&peer).unwrap();
+        let signed = Signed { scheme: ECDSA_SECP256R1_SHA256, signature: &signature };
+        signature::verify(&theirs.public_key(), &message, signed).unwrap();
+    }
+    (cpu("/proc/thread-self/schedstat") - before).as_secs_f64() * 1e6 / f64::from(HANDSHAKES * 5)
 }
 
 /// The heap that an established association takes, its own struct included.
