@@ -15,3 +15,14 @@ pub fn coap_client(arguments: &[&str]) -> Option<String> {
     skip("coap-client");
     None
 }
+
+/// The same of the client that speaks DTLS by OpenSSL.
+pub fn coap_client_openssl(arguments: &[&str]) -> Option<String> {
+    match Command::new("coap-client-openssl").args(arguments).output() {
+        Ok(output) => Some(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()),
+        Err(_) => {
+            skip("coap-client-openssl");
+            None
+        }
+    }
+}

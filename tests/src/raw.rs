@@ -1,6 +1,7 @@
 //! A scripted CoAP client: each message is written and read by the test.
 
 use std::{
+    cell::RefCell,
     collections::VecDeque,
     net::{SocketAddr, UdpSocket},
     time::{Duration, Instant},
@@ -8,7 +9,9 @@ use std::{
 
 use coap_lite::{CoapOption, MessageClass, MessageType, Packet, RequestType};
 
-use crate::PATIENCE;
+use godwit_dtls::client::Failure;
+
+use crate::{Dtls, PATIENCE, secure::Secure};
 
 /// One CoAP message, with shorthands to make and to read it.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +24,8 @@ pub struct Raw {
     server: SocketAddr,
     message_id: u16,
     waiting: VecDeque<Message>,
+    /// DTLS beneath, once it has shaken hands.
+    secure: RefCell<Option<Box<Secure>>>,
 }
 
 impl Message {
@@ -174,7 +179,58 @@ impl Raw {
     /// Of a socket on this address.
     pub fn bound(local: SocketAddr, server: SocketAddr) -> Raw {
         let socket = UdpSocket::bind(local).unwrap();
-        Raw { socket, server, message_id: 0x1000, waiting: VecDeque::new() }
+        Raw { socket, server, message_id: 0x1000, waiting: VecDeque::new(), secure: RefCell::default() }
+    }
+
+    /// One that has shaken hands with the node, and speaks over DTLS from then on.
+    #[track_caller]
+    pub fn secured(server: SocketAddr, dtls: Dtls) -> Raw {
+        Raw::try_secured(server, dtls).expect("the handshake succeeds")
+    }
+
+    /// The same, if the node lets it.
+    pub fn try_secured(server: SocketAddr, dtls: Dtls) -> Result<Raw, Failure> {
+        let mut raw = Raw::new(server);
+        raw.secure = RefCell::new(Some(Box::new(Secure::new(dtls))));
+        raw.handshake(false)?;
+        Ok(raw)
+    }
+
+    /// Shakes hands anew, offering the session that there is with `resume`; whether it was resumed.
+    pub fn handshake(&mut self, resume: bool) -> Result<bool, Failure> {
+        let secure = self.secure.get_mut().as_mut().expect("a secured client");
+        secure.handshake(&self.socket, self.server, resume)
+    }
+
+    /// Goes on from another port, as behind a NAT that has forgotten it.
+    pub fn rebind(&mut self) {
+        self.socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    }
+
+    /// Ends the DTLS session in order.
+    pub fn close(&mut self) {
+        if let Some(secure) = self.secure.get_mut() {
+            secure.close(&self.socket, self.server);
+        }
+    }
+
+    /// Whether its DTLS session is open, as far as it knows.
+    pub fn is_open(&self) -> bool {
+        self.secure.borrow().as_ref().is_some_and(|secure| secure.is_open())
+    }
+
+    /// The Connection ID that the node gave it; empty without.
+    pub fn server_cid(&self) -> Vec<u8> {
+        self.secure.borrow().as_ref().map(|secure| secure.server_cid().to_vec()).unwrap_or_default()
+    }
+
+    /// A message as the datagram that would carry it now: each has a number of its own.
+    pub fn datagram(&self, message: &Message) -> Vec<u8> {
+        let bytes = message.0.to_bytes().unwrap();
+        match &mut *self.secure.borrow_mut() {
+            Some(secure) => secure.seal(&bytes),
+            None => bytes,
+        }
     }
 
     /// Its address.
@@ -197,7 +253,8 @@ impl Raw {
 
     /// Sends a message as it is.
     pub fn send(&self, message: &Message) {
-        self.send_bytes(&message.0.to_bytes().unwrap());
+        let datagram = self.datagram(message);
+        self.send_bytes(&datagram);
     }
 
     /// Sends any bytes.
@@ -217,11 +274,17 @@ impl Raw {
             self.socket.set_read_timeout(Some(left)).unwrap();
             let Ok((length, from)) = self.socket.recv_from(&mut buffer) else { continue };
             assert_eq!(from, self.server, "answers come from where requests went");
-            let message = Message(Packet::from_bytes(&buffer[..length]).expect("the node speaks CoAP"));
-            if matches(&message) {
-                return Some(message);
+            let plaintexts = match self.secure.get_mut() {
+                Some(secure) => secure.open(&self.socket, self.server, &buffer[..length]),
+                None => vec![buffer[..length].to_vec()],
+            };
+            for plaintext in plaintexts {
+                let message = Packet::from_bytes(&plaintext).expect("the node speaks CoAP");
+                self.waiting.push_back(Message(message));
             }
-            self.waiting.push_back(message);
+            if let Some(place) = self.waiting.iter().position(&matches) {
+                return self.waiting.remove(place);
+            }
         }
     }
 

@@ -167,10 +167,8 @@ impl Association {
             }
             Stage::Settled => association.live = Some(session),
             Stage::Answer(mut answer) => {
-                if numbering == Numbering::Jump {
-                    // The owner that died may have repeated its answer.
-                    answer.plain_next = answer.plain_next.saturating_add(PLAIN_JUMP);
-                }
+                // Owners before may have repeated it, which nobody writes down.
+                answer.plain_next = answer.plain_next.saturating_add(PLAIN_JUMP);
                 association.live = Some(session);
                 let answering = Answering { answer, sent: None };
                 association.answer = Some(Box::new(answering));

@@ -67,6 +67,8 @@ pub(super) enum Input {
     Revoked(Option<u64>),
     /// The armed deadline has passed.
     Deadline,
+    /// Behind all that a connection which was retired has still to do.
+    Retire,
 }
 
 /// One peer's actor.
@@ -125,9 +127,9 @@ impl ConnectionActor {
     fn drive(&mut self, now: Instant, ctx: &mut Context<Self>) {
         loop {
             // One at a time: what a record leads to must be done before the next one.
-            let said = self.drive_lower(now, ctx);
-            self.drive_core(now, ctx);
-            if !said {
+            let heard = self.drive_lower(now, ctx);
+            let said = self.drive_core(now, ctx);
+            if !heard && !said {
                 break;
             }
         }
@@ -135,7 +137,9 @@ impl ConnectionActor {
         self.rearm(now, ctx);
     }
 
-    fn drive_core(&mut self, now: Instant, ctx: &mut Context<Self>) {
+    /// Does what the core has to say; `false` if that is nothing.
+    fn drive_core(&mut self, now: Instant, ctx: &mut Context<Self>) -> bool {
+        let mut said = false;
         while let Some(output) = self.core.poll(now, self.shard.endpoints.policy()) {
             match output {
                 Output::Transmit(message) => self.transmit(now, message),
@@ -143,7 +147,9 @@ impl ConnectionActor {
                 Output::Foreign(call, registration) => self.answer_foreign(call, registration, ctx),
                 Output::Refused(code) => self.shard.metrics.registration_refused(&code.to_string()),
             }
+            said = true;
         }
+        said
     }
 
     fn transmit(&mut self, now: Instant, message: Vec<u8>) {
@@ -155,6 +161,10 @@ impl ConnectionActor {
     }
 
     pub(super) fn hand_up(&mut self, now: Instant, device: DeviceId, uplink: Uplink) {
+        if self.progress.is_retired() {
+            // It would have the endpoint come back that has just left.
+            return self.core.undelivered(&uplink);
+        }
         if matches!(uplink, Uplink::Failed { reason: FailReason::Timeout, .. }) {
             self.shard.metrics.coap_timeouts.increment(1);
         }
@@ -243,8 +253,14 @@ impl Handler<Input> for ConnectionActor {
     type Result = ();
 
     fn handle(&mut self, input: Input, ctx: &mut Context<Self>) {
-        if self.progress.is_retired() {
-            return ctx.stop();
+        if matches!(input, Input::Downlink(..)) {
+            self.progress.keep();
+        }
+        if self.progress.is_retired() && !matches!(input, Input::Downlink(..)) {
+            if matches!(input, Input::Retire) {
+                ctx.stop();
+            }
+            return;
         }
         let now = clock::now();
         match input {
@@ -281,6 +297,7 @@ impl Handler<Input> for ConnectionActor {
                 let _ = self.core.handle_downlink(now, downlink);
             }
             Input::Revoked(version) => self.handle_revoked(now, version, ctx),
+            Input::Retire => {}
             Input::Deadline => {
                 self.armed = None;
                 if let Some(lower) = &mut self.lower {

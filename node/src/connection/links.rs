@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, rc::Rc};
 
 use super::{
-    Connections,
+    Connections, Resident,
     actor::Input,
     secure::{channel::Channel, path::Place, stored},
     secured::Lower,
@@ -20,7 +20,11 @@ use crate::{
 impl Links for Connections {
     fn deliver(&self, connection: ActorKey, device: DeviceId, downlink: Downlink) -> bool {
         let input = Input::Downlink(device, downlink);
-        self.table.with(connection, |resident| resident.address.do_send(input)).is_some()
+        let tell = |resident: &mut Resident| {
+            resident.progress.promise();
+            resident.address.do_send(input);
+        };
+        self.table.with(connection, tell).is_some()
     }
 
     fn reach(
@@ -54,8 +58,7 @@ impl Links for Connections {
         own.filter_map(|key| {
             let resident = self.table.remove(key)?;
             let exact = resident.progress.retire();
-            // It takes nothing more, this included: it is woken to see that.
-            resident.address.do_send(Input::Deadline);
+            resident.address.do_send(Input::Retire);
             exact
         })
         .collect()

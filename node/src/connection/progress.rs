@@ -8,8 +8,13 @@ use crate::{identity::AssociationId, store::Numbers};
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     session: Cell<Option<Session>>,
+    /// What the endpoint has said and the actor has not done yet.
+    pending: Cell<u16>,
     retired: Cell<bool>,
 }
+
+/// Records that doing one thing for the endpoint may take.
+const RECORDS_EACH: u64 = 2;
 
 #[derive(Debug, Clone, Copy)]
 struct Session {
@@ -41,12 +46,24 @@ impl Progress {
         Some((association, Numbers { write_mark: next, ..numbers }))
     }
 
-    /// Ends the connection: its actor takes nothing more.
+    /// The endpoint has said something to the actor.
+    pub(super) fn promise(&self) {
+        self.pending.set(self.pending.get().saturating_add(1));
+    }
+
+    /// The actor begins to do it.
+    pub(super) fn keep(&self) {
+        self.pending.set(self.pending.get().saturating_sub(1));
+    }
+
+    /// Ends the connection: its actor does what the endpoint has said before, for which numbers are set apart, and takes
+    /// nothing more.
     pub(super) fn retire(&self) -> Option<(AssociationId, Numbers)> {
         self.retired.set(true);
-        let exact = self.exact();
+        let (association, numbers) = self.exact()?;
         self.clear();
-        exact
+        let write_mark = numbers.write_mark + u64::from(self.pending.get()) * RECORDS_EACH;
+        Some((association, Numbers { write_mark, ..numbers }))
     }
 
     pub(super) fn is_retired(&self) -> bool {
@@ -69,5 +86,15 @@ mod tests {
         assert_eq!(progress.retire(), Some((association, exact)));
         assert!(progress.is_retired());
         assert_eq!(progress.retire(), None);
+    }
+
+    #[test]
+    fn what_the_endpoint_said_before_has_numbers_of_its_own() {
+        let progress = Progress::default();
+        progress.note(AssociationId::from_bytes([1; 8]), Numbers::default(), 12);
+        progress.promise();
+        progress.promise();
+        progress.keep();
+        assert_eq!(progress.retire().unwrap().1.write_mark, 14);
     }
 }

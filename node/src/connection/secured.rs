@@ -242,6 +242,9 @@ impl ConnectionActor {
     }
 
     fn inform(&self, device: DeviceId, uplink: Uplink) {
+        if self.progress.is_retired() {
+            return;
+        }
         self.shard.endpoints.inform(device, self.link, uplink);
     }
 
@@ -568,6 +571,7 @@ impl ConnectionActor {
     pub(super) fn note_progress(&mut self) {
         if let Some(Lower::Open(open)) = self.lower.as_deref()
             && open.closing.is_none()
+            && !self.progress.is_retired()
             && let (Some(session), Security::Dtls(secured)) = (open.channel.session(), &self.link.security)
             && session.name().0 == *secured.association.as_bytes()
         {

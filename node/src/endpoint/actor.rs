@@ -168,6 +168,7 @@ impl EndpointActor {
                 }));
             }
             Effect::Foreign(link, call, registration) => self.answer_foreign(link, call, registration),
+            Effect::LookAgain => self.core.apply(now, Input::LookAgain),
             Effect::Stop(reason) => self.stop = Some(reason),
         }
     }

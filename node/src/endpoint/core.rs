@@ -172,6 +172,7 @@ impl Core {
             Input::Profile(profile) => self.handle_profile(now, profile),
             Input::Models => self.handle_models(),
             Input::Deadline => self.handle_deadline(now),
+            Input::LookAgain => {}
             Input::Release(reason) => self.release(now, reason),
         }
         self.drive(now);
@@ -602,6 +603,10 @@ impl Core {
         let Some(reason) = self.leaving else { return };
         if self.stop_written || !self.waiting.is_empty() {
             return;
+        }
+        // What is still to be said to the device needs the connection that is about to retire.
+        if self.effects.iter().any(|effect| matches!(effect, Effect::Downlink(..))) {
+            return self.effect(Effect::LookAgain);
         }
         self.stop_written = true;
         let mut changes = self.retire_sessions();

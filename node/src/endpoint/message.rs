@@ -50,6 +50,8 @@ pub(super) enum Input {
     Models,
     /// The armed deadline has passed, or something on record is due.
     Deadline,
+    /// All effects before [`Effect::LookAgain`] are done.
+    LookAgain,
     /// Give the device up with exact state.
     Release(StopReason),
 }
@@ -87,6 +89,8 @@ pub(super) enum Effect {
     Changed(RegistrationChangeKind),
     /// A request for a registration that this device does not have.
     Foreign(Link, Call, RegistrationId),
+    /// Come back with [`Input::LookAgain`] when all effects before it are done.
+    LookAgain,
     /// The actor ends.
     Stop(StopReason),
 }

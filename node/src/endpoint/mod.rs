@@ -29,7 +29,7 @@ mod service;
 mod services;
 mod session;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::{
     cell::RefCell,

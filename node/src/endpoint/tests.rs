@@ -32,7 +32,7 @@ use crate::{
     seal::Sealer,
     shard::{ActorKey, outbox::SocketId, timers::Timers},
     store::{
-        Change, Claimed, DeviceRecord, Refused, StoreError,
+        Change, Claimed, DeviceRecord, Refused, StateStore, StoreError,
         embedded::{Embedded, Options},
     },
     telemetry::{Outlet, Publish, Record, Sink, SinkError, Site, Ticket, Turn},
@@ -80,9 +80,9 @@ struct Bench {
     others: Vec<Effect>,
 }
 
-fn services() -> Rc<Shared> {
-    let store = Arc::new(Embedded::in_memory(Options::default()).unwrap());
-    let process = Process {
+/// A process of so many shards over a store, which keeps no telemetry.
+pub(crate) fn process(store: Arc<dyn StateStore>, sealer: Arc<Sealer>, shards: usize) -> Process {
+    Process {
         config: Arc::new(Config::default()),
         policy: Policy::default(),
         owner: Owner { node: "n".into(), boot: 1 },
@@ -91,16 +91,20 @@ fn services() -> Rc<Shared> {
         models: SharedSets::new(Arc::new(Models::new())),
         outlet: Outlet::new(Arc::new(NoSink)),
         directory: Arc::new(Directory::default()),
-        inboxes: Arc::new(Inboxes::new(1)),
+        inboxes: Arc::new(Inboxes::new(shards)),
         changes: broadcast::channel(16).0,
         operations: broadcast::channel(16).0,
         draining: false.into(),
         empty_profile: builtin("default").unwrap(),
         store,
-        sealer: Arc::new(Sealer::new(&[1; 32])),
-    };
+        sealer,
+    }
+}
+
+fn services() -> Rc<Shared> {
+    let store = Arc::new(Embedded::in_memory(Options::default()).unwrap());
     Rc::new(Shared {
-        process: Arc::new(process),
+        process: Arc::new(process(store, Arc::new(Sealer::new(&[1; 32])), 1)),
         shard: 0,
         timers: Rc::new(Timers::new(clock::now())),
         metrics: Rc::new(metrics::Shard::new(0)),
@@ -173,6 +177,7 @@ impl Bench {
                 Effect::Publish(id, records) => self.publications.push((id, records)),
                 Effect::Announce(records) => self.announced.extend(records),
                 Effect::Downlink(_, downlink) => self.downlinks.push(downlink),
+                Effect::LookAgain => self.core.apply(self.now, Input::LookAgain),
                 other => self.others.push(other),
             }
         }

@@ -12,6 +12,8 @@ use std::{
     },
 };
 
+use metrics::Gauge;
+
 /// How much may be under way at once, in the whole process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Budgets {
@@ -63,11 +65,12 @@ impl Admission {
         })
     }
 
-    /// Lets a handshake begin whose client has returned a good cookie, so that its address is real.
+    /// Lets a handshake begin whose client has returned a good cookie, so that its address is real. `gauge` shows it for as
+    /// long as it lasts.
     ///
     /// # Errors
     /// Which budget is used up.
-    pub fn handshake(self: &Arc<Self>, from: IpAddr) -> Result<Handshake, Full> {
+    pub fn handshake(self: &Arc<Self>, from: IpAddr, gauge: &Gauge) -> Result<Handshake, Full> {
         if !take(&self.handshakes, self.budgets.handshakes) {
             return Err(Full::Total);
         }
@@ -82,7 +85,8 @@ impl Admission {
             return Err(Full::Prefix);
         }
         *count += 1;
-        Ok(Handshake { admission: self.clone(), prefix })
+        gauge.increment(1.0);
+        Ok(Handshake { admission: self.clone(), prefix, gauge: gauge.clone() })
     }
 
     /// Whether one more cookie may be sent in this second.
@@ -112,14 +116,22 @@ fn take(count: &AtomicU32, limit: u32) -> bool {
 }
 
 /// A handshake under way.
-#[derive(Debug)]
 pub struct Handshake {
     admission: Arc<Admission>,
     prefix: Prefix,
+    gauge: Gauge,
+}
+
+impl std::fmt::Debug for Handshake {
+    /// Without the network that it comes from.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Handshake")
+    }
 }
 
 impl Drop for Handshake {
     fn drop(&mut self) {
+        self.gauge.decrement(1.0);
         self.admission.handshakes.fetch_sub(1, Ordering::Relaxed);
         let mut prefixes = self.admission.prefixes.lock().unwrap_or_else(PoisonError::into_inner);
         if let Entry::Occupied(mut count) = prefixes.entry(self.prefix) {
@@ -168,6 +180,10 @@ mod tests {
         Admission::new(Budgets { handshakes, handshakes_per_prefix, cookies: 3, activations: 2 })
     }
 
+    fn begin(admission: &Arc<Admission>, from: IpAddr) -> Result<Handshake, Full> {
+        admission.handshake(from, &Gauge::noop())
+    }
+
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
     }
@@ -175,20 +191,20 @@ mod tests {
     #[test]
     fn a_prefix_that_is_full_keeps_nobody_else_out() {
         let admission = admission(10, 2);
-        let held = [admission.handshake(ip("10.0.0.1")), admission.handshake(ip("10.0.0.2"))];
-        assert_eq!(admission.handshake(ip("10.0.0.3")).err(), Some(Full::Prefix));
-        assert_eq!(admission.handshake(ip("::ffff:10.0.0.3")).err(), Some(Full::Prefix), "the same network");
-        assert!(admission.handshake(ip("10.0.1.3")).is_ok());
+        let held = [begin(&admission, ip("10.0.0.1")), begin(&admission, ip("10.0.0.2"))];
+        assert_eq!(begin(&admission, ip("10.0.0.3")).err(), Some(Full::Prefix));
+        assert_eq!(begin(&admission, ip("::ffff:10.0.0.3")).err(), Some(Full::Prefix), "the same network");
+        assert!(begin(&admission, ip("10.0.1.3")).is_ok());
         drop(held);
-        assert!(admission.handshake(ip("10.0.0.3")).is_ok());
+        assert!(begin(&admission, ip("10.0.0.3")).is_ok());
     }
 
     #[test]
     fn an_ipv6_prefix_has_56_bits() {
         let admission = admission(10, 1);
-        let _held = admission.handshake(ip("2001:db8:0:1::1")).unwrap();
-        assert_eq!(admission.handshake(ip("2001:db8:0:ff::1")).err(), Some(Full::Prefix));
-        assert!(admission.handshake(ip("2001:db8:0:100::1")).is_ok());
+        let _held = begin(&admission, ip("2001:db8:0:1::1")).unwrap();
+        assert_eq!(begin(&admission, ip("2001:db8:0:ff::1")).err(), Some(Full::Prefix));
+        assert!(begin(&admission, ip("2001:db8:0:100::1")).is_ok());
     }
 
     #[test]
@@ -197,13 +213,13 @@ mod tests {
         let panicking = std::panic::catch_unwind({
             let admission = admission.clone();
             move || {
-                let _held = admission.handshake(ip("10.0.0.1")).unwrap();
+                let _held = begin(&admission, ip("10.0.0.1")).unwrap();
                 panic!("on purpose");
             }
         });
         assert!(panicking.is_err());
-        let held: Vec<_> = (1..3).map(|n| admission.handshake(ip(&format!("10.0.{n}.1"))).unwrap()).collect();
-        assert_eq!(admission.handshake(ip("10.0.9.1")).err(), Some(Full::Total));
+        let held: Vec<_> = (1..3).map(|n| begin(&admission, ip(&format!("10.0.{n}.1"))).unwrap()).collect();
+        assert_eq!(begin(&admission, ip("10.0.9.1")).err(), Some(Full::Total));
         assert_eq!(admission.handshakes(), 2);
         drop(held);
         assert_eq!(admission.handshakes(), 0);
@@ -213,7 +229,7 @@ mod tests {
     #[test]
     fn a_refused_handshake_leaves_nothing_behind() {
         let admission = admission(5, 0);
-        assert_eq!(admission.handshake(ip("10.0.0.1")).err(), Some(Full::Prefix));
+        assert_eq!(begin(&admission, ip("10.0.0.1")).err(), Some(Full::Prefix));
         assert_eq!(admission.handshakes(), 0);
         assert!(admission.prefixes.lock().unwrap().is_empty());
     }

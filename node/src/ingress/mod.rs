@@ -7,3 +7,5 @@ mod secure;
 pub mod shard;
 pub mod socket;
 mod steer;
+#[cfg(test)]
+mod tests;

@@ -146,7 +146,7 @@ impl Router {
         match verdict {
             Verdict::Admit => {
                 dtls.cookies[Cookie::Accepted].increment(1);
-                match secure.admission.handshake(from.remote.ip()) {
+                match secure.admission.handshake(from.remote.ip(), &dtls.in_flight) {
                     Ok(permit) => {
                         let offer = self.connections.accept(from, permit, bytes, clock::now());
                         if offer == Offer::Full {

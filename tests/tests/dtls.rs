@@ -1,0 +1,269 @@
+//! Devices over DTLS with pre-shared keys: registration, restarts, addresses, credentials (points 2 and 4 of the issue;
+//! scenarios 21, 24 and 25).
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use godwit_proto::v1::{Credential, Device, credential};
+use godwit_tests::{Dtls, Message, Node, Raw, Setup, wait};
+
+const LINKS: &str = "</1/0>,</3/0>";
+const KEY: &[u8] = b"0123456789abcdef";
+
+/// Declares a device with a pre-shared key, whose identity is its endpoint name and `-id`.
+fn declare(node: &Node, endpoint: &str) {
+    let psk = credential::Psk {
+        identity: format!("{endpoint}-id"),
+        secret: Some(credential::psk::Secret::Text(String::from_utf8(KEY.to_vec()).unwrap())),
+    };
+    let credential = Credential { psk: Some(psk), ..Credential::default() };
+    let device = Device { endpoint: endpoint.into(), credential: Some(credential), ..Device::default() };
+    node.admin().create_device(device).unwrap();
+}
+
+fn psk(endpoint: &str) -> Dtls {
+    Dtls::psk(&format!("{endpoint}-id"), KEY)
+}
+
+fn handshakes(node: &Node) -> f64 {
+    let ended =
+        |outcome: &str| node.metric_sum("godwit_dtls_handshakes_total", &format!("outcome=\"{outcome}\""));
+    ended("full") + ended("resumed")
+}
+
+fn update(raw: &mut Raw, id: &str) -> String {
+    raw.call(Message::request("POST", &format!("/rd/{id}"))).code()
+}
+
+#[test]
+fn a_device_registers_updates_and_leaves_over_dtls() {
+    let node = Node::start();
+    declare(&node, "a");
+    let mut raw = Raw::secured(node.coaps(), psk("a"));
+    let id = raw.register("ep=a&lwm2m=1.1", LINKS);
+    assert_eq!(update(&mut raw, &id), "2.04");
+    let admin = node.admin();
+    assert_eq!(admin.registration("a").unwrap().registration_id, id);
+    assert_eq!(raw.call(Message::request("DELETE", &format!("/rd/{id}"))).code(), "2.02");
+    assert!(admin.registration("a").is_err());
+}
+
+#[test]
+fn a_name_that_is_not_the_credentials_is_refused_and_a_missing_one_is_its_own() {
+    let node = Node::start();
+    declare(&node, "a");
+    declare(&node, "b");
+    let mut raw = Raw::secured(node.coaps(), psk("a"));
+    let register = |query: &str| Message::request("POST", &format!("/rd?{query}")).format(40).payload(LINKS);
+    assert_eq!(raw.call(register("ep=b&lwm2m=1.1")).code(), "4.03");
+    assert!(node.admin().registration("b").is_err());
+    assert_eq!(raw.call(register("lwm2m=1.1")).code(), "2.01");
+    assert!(node.admin().registration("a").is_ok());
+}
+
+#[test]
+fn a_psk_device_on_the_plain_port_is_refused() {
+    let node = Node::start();
+    declare(&node, "a");
+    let mut raw = Raw::new(node.coap());
+    let register = Message::request("POST", "/rd?ep=a&lwm2m=1.1").format(40).payload(LINKS);
+    assert_eq!(raw.call(register).code(), "4.03");
+}
+
+#[test]
+fn a_wrong_key_and_an_unknown_identity_end_alike_and_leave_nothing() {
+    let node = Node::start();
+    declare(&node, "a");
+    let settings = |mut dtls: Dtls| {
+        dtls.settings.attempts = 1;
+        dtls
+    };
+    let wrong = Raw::try_secured(node.coaps(), settings(Dtls::psk("a-id", b"another key here"))).unwrap_err();
+    let unknown = Raw::try_secured(node.coaps(), settings(Dtls::psk("nobody", KEY))).unwrap_err();
+    assert_eq!(wrong, unknown);
+    // Good devices are served meanwhile.
+    Raw::secured(node.coaps(), psk("a")).register("ep=a&lwm2m=1.1", LINKS);
+    assert_eq!(handshakes(&node), 1.0);
+}
+
+#[test]
+fn a_killed_node_goes_on_under_the_same_keys_with_and_without_cid() {
+    let mut node = Node::start();
+    declare(&node, "with");
+    declare(&node, "without");
+    let mut with = Raw::secured(node.coaps(), psk("with"));
+    let mut without = Raw::secured(node.coaps(), psk("without").without_cid());
+    assert_eq!((with.server_cid().len(), without.server_cid().len()), (8, 0));
+    let ids = [with.register("ep=with&lwm2m=1.1", LINKS), without.register("ep=without&lwm2m=1.1", LINKS)];
+    for _ in 0..3 {
+        node.kill();
+        node.restart();
+        for (raw, id) in [&mut with, &mut without].into_iter().zip(&ids) {
+            assert_eq!(update(raw, id), "2.04");
+            assert_eq!(update(raw, id), "2.04");
+        }
+        assert_eq!(handshakes(&node), 0.0, "nobody has shaken hands with this process");
+    }
+    // A command finds the device by its session too.
+    node.kill();
+    node.restart();
+    let admin = node.admin();
+    let reading = std::thread::spawn(move || admin.read("with", "/3/0/0"));
+    let request = with.next_request("GET /3/0/0");
+    with.send(&request.answer("2.05").format(0).payload("Godwit"));
+    reading.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_stopped_node_goes_on_under_the_same_keys() {
+    let mut node = Node::start();
+    declare(&node, "a");
+    let mut raw = Raw::secured(node.coaps(), psk("a"));
+    let id = raw.register("ep=a&lwm2m=1.1", LINKS);
+    node.terminate();
+    node.restart();
+    assert_eq!(update(&mut raw, &id), "2.04");
+    assert_eq!(node.metric_sum("godwit_dtls_claims_total", "numbers=\"exact\""), 1.0);
+}
+
+#[test]
+fn a_device_behind_a_new_address_is_known_by_its_cid() {
+    let node = Setup::default().set("server.shards=3").start();
+    declare(&node, "a");
+    let mut raw = Raw::secured(node.coaps(), psk("a"));
+    let id = raw.register("ep=a&lwm2m=1.1", LINKS);
+    for _ in 0..8 {
+        raw.rebind();
+        assert_eq!(update(&mut raw, &id), "2.04");
+        assert_eq!(update(&mut raw, &id), "2.04");
+    }
+    assert_eq!(handshakes(&node), 1.0);
+    wait("its addresses to be confirmed", || {
+        (node.metric_sum("godwit_dtls_address_moves_total", "result=\"confirmed\"") == 8.0).then_some(())
+    });
+    let admin = node.admin();
+    let reading = std::thread::spawn(move || admin.read("a", "/3/0/0"));
+    let request = raw.next_request("GET /3/0/0");
+    raw.send(&request.answer("2.05").format(0).payload("Godwit"));
+    reading.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_device_without_cid_behind_a_new_address_must_shake_hands() {
+    let node = Node::start();
+    declare(&node, "a");
+    let mut raw = Raw::secured(node.coaps(), psk("a").without_cid());
+    let id = raw.register("ep=a&lwm2m=1.1", LINKS);
+    raw.rebind();
+    let request = raw.numbered(Message::request("POST", &format!("/rd/{id}")));
+    raw.send(&request);
+    wait("the record to be dropped", || {
+        (node.metric_sum("godwit_dtls_records_dropped_total", "reason=\"no_session\"") == 1.0).then_some(())
+    });
+    assert_eq!(raw.handshake(true), Ok(true), "its session is resumed");
+    assert_eq!(update(&mut raw, &id), "2.04");
+}
+
+#[test]
+fn a_record_that_is_repeated_has_no_second_effect() {
+    let mut node = Node::start();
+    declare(&node, "a");
+    let mut raw = Raw::secured(node.coaps(), psk("a"));
+    let id = raw.register("ep=a&lwm2m=1.1", LINKS);
+    let request = raw.numbered(Message::request("DELETE", "/rd/000000000000"));
+    let datagram = raw.datagram(&request);
+    raw.send_bytes(&datagram);
+    raw.next("the answer", |message| message.id() == request.id());
+    for _ in 0..3 {
+        raw.send_bytes(&datagram);
+    }
+    assert_eq!(update(&mut raw, &id), "2.04");
+    let replays = |node: &Node| node.metric_sum("godwit_dtls_records_dropped_total", "reason=\"replay\"");
+    assert_eq!(replays(&node), 3.0);
+    // The floor on record holds after a stop too.
+    node.terminate();
+    node.restart();
+    raw.send_bytes(&datagram);
+    assert_eq!(update(&mut raw, &id), "2.04");
+    assert!(raw.drain().is_empty());
+}
+
+#[test]
+fn a_session_is_resumed_by_its_id_also_after_a_kill_and_after_its_end() {
+    let mut node = Node::start();
+    declare(&node, "a");
+    let mut raw = Raw::secured(node.coaps(), psk("a"));
+    let id = raw.register("ep=a&lwm2m=1.1", LINKS);
+    assert_eq!(raw.handshake(true), Ok(true));
+    assert_eq!(update(&mut raw, &id), "2.04");
+    node.kill();
+    node.restart();
+    assert_eq!(raw.handshake(true), Ok(true));
+    assert_eq!(update(&mut raw, &id), "2.04");
+    raw.close();
+    wait("the session's end", || {
+        (node.metric_sum("godwit_dtls_sessions_ended_total", "reason=\"closed\"") == 1.0).then_some(())
+    });
+    assert_eq!(raw.handshake(true), Ok(true), "close_notify does not forbid it");
+    assert_eq!(update(&mut raw, &id), "2.04");
+}
+
+#[test]
+fn a_new_handshake_takes_the_place_of_a_session() {
+    let node = Node::start();
+    declare(&node, "a");
+    for dtls in [psk("a"), psk("a").without_cid()] {
+        let mut raw = Raw::secured(node.coaps(), dtls);
+        let id = raw.register("ep=a&lwm2m=1.1", LINKS);
+        for _ in 0..4 {
+            assert_eq!(raw.handshake(false), Ok(false));
+            assert_eq!(update(&mut raw, &id), "2.04", "the registration stays");
+        }
+    }
+}
+
+#[test]
+fn a_removed_device_has_no_session_any_more() {
+    let node = Node::start();
+    declare(&node, "a");
+    let mut raw = Raw::secured(node.coaps(), psk("a"));
+    raw.register("ep=a&lwm2m=1.1", LINKS);
+    node.admin().delete_device("a").unwrap();
+    wait("the session's end", || {
+        (node.metric_sum("godwit_dtls_sessions_ended_total", "reason=\"revoked\"") == 1.0).then_some(())
+    });
+    raw.drain();
+    assert!(!raw.is_open(), "it was told");
+    let mut dtls = psk("a");
+    dtls.settings.attempts = 1;
+    assert!(Raw::try_secured(node.coaps(), dtls).is_err());
+}
+
+#[test]
+fn libcoaps_client_registers_over_dtls() {
+    let node = Node::start();
+    declare(&node, "a");
+    let uri = format!("coaps://{}/rd?ep=a&lwm2m=1.1", node.coaps());
+    let key = String::from_utf8(KEY.to_vec()).unwrap();
+    let arguments = ["-m", "post", "-t", "40", "-e", LINKS, "-u", "a-id", "-k", &key, "-B", "10", &uri];
+    let Some(text) = godwit_tests::coap_client_openssl(&arguments) else { return };
+    let registered = node.admin().registration("a");
+    assert!(registered.is_ok(), "{text}");
+}
+
+#[test]
+fn a_burst_of_handshakes_is_served() {
+    let node = Setup::default().set("limits.handshakes_per_prefix=1000").start();
+    let names: Vec<_> = (0..50).map(|number| format!("d{number}")).collect();
+    names.iter().for_each(|name| declare(&node, name));
+    std::thread::scope(|scope| {
+        for name in &names {
+            let node = &node;
+            scope.spawn(move || {
+                let mut raw = Raw::secured(node.coaps(), psk(name));
+                raw.register(&format!("ep={name}&lwm2m=1.1"), LINKS);
+            });
+        }
+    });
+    assert_eq!(handshakes(&node), 50.0);
+    let in_flight = || node.metric_sum("godwit_dtls_handshakes_in_flight", "");
+    wait("all permits to come back", || (in_flight() == 0.0).then_some(()));
+}
