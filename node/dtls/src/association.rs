@@ -13,50 +13,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ring::rand::SecureRandom;
-
 use crate::{
     alert::{Alert, AlertDescription},
-    config::Config,
+    context::Context,
     fate::{Dropped, Fate, Used},
     handshake::{Established, Handshake, Outcome},
     message::{Fragments, HelloPrefix, MessageType},
-    naming::Naming,
-    nonce::{self, NonceSource},
+    nonce,
     outbox::Outbox,
     output::{CloseReason, HandshakeFailure, Output},
-    protection::{Lane, Opened, SealError},
+    protection::{Opened, SealError},
     question::{Answer, Ticket},
     record::{ContentType, MAX_PLAINTEXT, Record, Records},
     session::Session,
     stored::{FinishedAnswer, Numbering, Numbers, Stage, StoredSession},
 };
-
-/// What every input may use. All of it belongs to the shard, none to the association.
-pub struct Context<'a> {
-    /// The time, never going back.
-    pub now: Instant,
-    /// Unix time in seconds by the cluster's clock: for nonces and for the age of sessions.
-    pub unix: u64,
-    /// The settings of the moment.
-    pub config: &'a Config,
-    /// The shard's one source of nonces.
-    pub nonces: &'a mut NonceSource,
-    /// For keys, randoms and IVs.
-    pub random: &'a dyn SecureRandom,
-    /// For the names of new sessions.
-    pub naming: &'a mut dyn Naming,
-}
-
-impl Context<'_> {
-    pub(crate) fn lane(&mut self) -> Lane<'_> {
-        Lane {
-            nonces: self.nonces,
-            second: u32::try_from(self.unix).unwrap_or(u32::MAX),
-            random: self.random,
-        }
-    }
-}
 
 /// The server's side of one peer: at most one live session, and at most one handshake beside it.
 pub struct Association {

@@ -27,6 +27,7 @@ pub mod cid;
 #[cfg(feature = "client")]
 pub mod client;
 mod config;
+mod context;
 pub mod cookie;
 pub mod extension;
 mod fate;
@@ -54,8 +55,9 @@ pub mod transcript;
 pub mod window;
 pub mod wire;
 
-pub use association::{Association, Context, SendError};
+pub use association::{Association, SendError};
 pub use config::{CidPolicy, Config, Ems, Mode, Modes};
+pub use context::Context;
 pub use fate::{Dropped, Fate};
 pub use identity::{IdentityError, ServerIdentity};
 pub use naming::Naming;

@@ -5,9 +5,9 @@ use std::fmt;
 use ring::digest;
 
 use crate::{
-    association::Context,
     cid::{CID_LEN, Cid},
     config::Mode,
+    context::Context,
     fate::Dropped,
     prf::MasterSecret,
     protection::{Opened, ReadKeys, SealError, WriteKeys},

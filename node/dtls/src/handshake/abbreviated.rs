@@ -1,9 +1,13 @@
 //! The abbreviated handshake (RFC 5246 §7.3, figure 2): new keys from a session's master secret.
 
-use super::{Core, Established, State, Step, equal, terms::Terms};
+use super::{
+    Established, State, Step,
+    core::{Core, equal},
+    terms::Terms,
+};
 use crate::{
     alert::Alert,
-    association::Context,
+    context::Context,
     fate::{Dropped, Used},
     flight::Item,
     message::{ClientHello, Finished, Fragments, Message, MessageType},

@@ -1,14 +1,15 @@
 //! The full handshake: from the suite to the client's Finished.
 
 use super::{
-    Core, Established, State, Step, equal,
+    Established, State, Step,
+    core::{Core, equal},
     terms::{Certificates, Choice, Terms},
 };
 use crate::{
     agreement::KeyAgreement,
-    association::Context,
     certificate::{CertificateError, Leaf, PublicKey},
     config::Config,
+    context::Context,
     extension::{ECDSA_SECP256R1_SHA256, SECP256R1},
     fate::Dropped,
     flight::Item,
