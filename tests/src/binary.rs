@@ -16,7 +16,7 @@ pub(crate) fn godwit() -> &'static Path {
     BINARY.get_or_init(|| match env::var_os("GODWIT_TEST_BINARY") {
         Some(path) => path.into(),
         None => {
-            let built = build("godwit", "--bin", "godwit", &["--features", "failpoints"]);
+            let built = build("godwit", &["--features", "failpoints"]);
             copy(&built, "godwit-failpoints")
         }
     })
@@ -27,14 +27,8 @@ pub(crate) fn godwit_load() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| match env::var_os("GODWIT_LOAD_BINARY") {
         Some(path) => path.into(),
-        None => build("godwit-load", "--bin", "godwit-load", &[]),
+        None => build("godwit-load", &[]),
     })
-}
-
-/// The DTLS server without a node, `node/dtls/examples/server.rs`, built when needed.
-pub fn dtls_server() -> &'static Path {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| build("godwit-dtls", "--example", "server", &[]))
 }
 
 /// The repository's root.
@@ -49,13 +43,13 @@ fn folder() -> PathBuf {
     if folder.ends_with("deps") { folder.parent().unwrap().into() } else { folder.into() }
 }
 
-fn build(package: &str, kind: &str, name: &str, arguments: &[&str]) -> PathBuf {
+fn build(package: &str, arguments: &[&str]) -> PathBuf {
     let folder = folder();
     let lock = fs::File::create(folder.join(".godwit-tests.lock")).unwrap();
     lock.lock().unwrap();
 
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(root()).args(["build", "--quiet", "--locked", "-p", package, kind, name]);
+    cargo.current_dir(root()).args(["build", "--quiet", "--locked", "-p", package, "--bin", package]);
     cargo.args(arguments).args(["--message-format", "json-render-diagnostics", "--target-dir"]);
     cargo.arg(folder.parent().unwrap());
     if folder.ends_with("release") {
@@ -67,7 +61,7 @@ fn build(package: &str, kind: &str, name: &str, arguments: &[&str]) -> PathBuf {
         .unwrap()
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .filter(|message| message["target"]["name"] == name)
+        .filter(|message| message["target"]["name"] == package)
         .find_map(|message| message["executable"].as_str().map(PathBuf::from))
         .expect("cargo names the executable")
 }

@@ -26,7 +26,6 @@ mod tap;
 mod wait;
 
 pub use admin::{Admin, reason, value};
-pub use binary::dtls_server;
 pub use checker::{Agreed, Checker, Seen};
 pub use coap_client::{coap_client, coap_client_openssl};
 pub use ctl::{Ctl, Watch};

@@ -23,12 +23,14 @@ pub struct Setup {
     pub set: Vec<String>,
     /// `GODWIT_FAILPOINT`.
     pub failpoint: Option<String>,
+    /// The wall clock obeys [`Node::set_clock`], by libfaketime.
+    pub clock: bool,
 }
 
 impl Default for Setup {
     /// Every endpoint may register, under the profile `default`; a device's silence is noticed soon.
     fn default() -> Setup {
-        Setup { set: vec!["registration.auto_create=default".into()], failpoint: None }
+        Setup { set: vec!["registration.auto_create=default".into()], failpoint: None, clock: false }
     }
 }
 
@@ -42,6 +44,12 @@ impl Setup {
     /// Aborts at this fault point, "store.before_commit:register".
     pub fn failpoint(mut self, point: &str) -> Setup {
         self.failpoint = Some(point.into());
+        self
+    }
+
+    /// With a wall clock that a test may step; the package `faketime` must be there.
+    pub fn clock(mut self) -> Setup {
+        self.clock = true;
         self
     }
 
@@ -162,6 +170,15 @@ impl Node {
         of_name.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
     }
 
+    /// From now on its wall clock is off by this: "+4s", "-1h". Only with [`Setup::clock`].
+    pub fn set_clock(&self, offset: &str) {
+        assert!(self.setup.clock, "its clock is the machine's");
+        let file = clock_file(&self.folder);
+        // At once: the node reads the file each time that it asks for the time.
+        fs::write(file.with_extension("new"), format!("{offset}\n")).unwrap();
+        fs::rename(file.with_extension("new"), file).unwrap();
+    }
+
     /// Ends the process at once, as a crash would.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
@@ -210,6 +227,7 @@ impl Drop for Node {
             eprintln!("--- its records, from number {last} on ---\n{}\n---", records[last..].join("\n"));
         }
         let _ = fs::remove_dir_all(&self.folder);
+        let _ = fs::remove_file(clock_file(&self.folder));
     }
 }
 
@@ -231,11 +249,26 @@ fn spawn(setup: &Setup, address: Ipv4Addr, folder: &PathBuf, log: &Arc<Mutex<Str
         .env("NO_COLOR", "1")
         .env_remove("GODWIT_FAILPOINT")
         .envs(setup.failpoint.iter().map(|point| ("GODWIT_FAILPOINT", point)));
+    if setup.clock {
+        let file = clock_file(folder);
+        if !file.exists() {
+            fs::write(&file, "+0s\n").unwrap();
+        }
+        command
+            .env("LD_PRELOAD", "/usr/$LIB/faketime/libfaketimeMT.so.1")
+            .env("FAKETIME_TIMESTAMP_FILE", file);
+        command.env("FAKETIME_NO_CACHE", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the node starts");
     collect(child.stdout.take().unwrap(), Arc::clone(log));
     collect(child.stderr.take().unwrap(), Arc::clone(log));
     child
+}
+
+/// Beside the data directory, which is the node's alone.
+fn clock_file(folder: &Path) -> PathBuf {
+    folder.with_extension("clock")
 }
 
 fn collect(from: impl Read + Send + 'static, log: Arc<Mutex<String>>) {

@@ -148,7 +148,7 @@ impl Doses {
 #[test]
 fn hostile_strangers_leave_service_and_memory_as_they_were() {
     let scale = Scale::from_environment().hostile;
-    let closed = Setup { set: Vec::new(), failpoint: None };
+    let closed = Setup { set: Vec::new(), ..Setup::default() };
     let doses = doses(2, scale, closed, |node| {
         let admin = node.admin();
         for number in 0..8 {

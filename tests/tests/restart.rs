@@ -283,7 +283,7 @@ fn an_alternate_root_and_its_objects_are_there_after_a_kill() {
 
 #[test]
 fn devices_and_profiles_are_there_after_a_kill() {
-    let mut node = Setup { set: Vec::new(), failpoint: None }.start();
+    let mut node = Setup { set: Vec::new(), ..Setup::default() }.start();
     let admin = node.admin();
     admin.profile(godwit_proto::v1::Profile {
         name: "profiles/kept".into(),

@@ -40,7 +40,7 @@ fn every_peer_goes_on_after_ten_restarts() {
         if case.rows().next().is_some_and(|full| full.skipped().is_some()) {
             continue;
         }
-        let tap = Proxy::tap(world.server(&case));
+        let tap = Proxy::tap(world.node.coaps());
         let folder = folder.join(case.endpoint());
         fs::create_dir_all(&folder).unwrap();
         world.device(&case);

@@ -14,7 +14,7 @@ use crate::{
 
 /// None where the peer isn't installed, which has been said.
 pub(crate) fn run(world: &World, case: &Case, recorded: &mut Recorded) -> Option<Result<()>> {
-    let tap = Proxy::tap(world.server(case));
+    let tap = Proxy::tap(world.node.coaps());
     let device = world.device(case);
     let folder = env::temp_dir().join(format!("godwit-interop-{}-{}", std::process::id(), case.endpoint()));
     fs::create_dir_all(&folder).unwrap();

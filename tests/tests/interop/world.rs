@@ -2,40 +2,32 @@
 
 use std::{
     env, fs,
-    net::SocketAddr,
     path::{Path, PathBuf},
-    process::Command,
     sync::atomic::{AtomicU32, Ordering},
 };
 
 use data_encoding::HEXLOWER as HEX;
 use godwit_proto::v1::{
     Credential, Device,
-    credential::{Psk, psk::Secret},
+    credential::{Psk, RawPublicKey, X509, psk::Secret},
 };
-use godwit_tests::{Authority, Identity, Node, Setup, dtls_server, pem};
+use godwit_tests::{Authority, Identity, Node, Setup, pem};
 
-use crate::{
-    peer::Process,
-    table::{Case, Mode},
-};
+use crate::table::{Case, Mode};
 
 /// Letters, as some clients take keys as text.
 pub(crate) const PSK_KEY: &[u8] = b"0123456789abcdef";
 
-/// Stands in every answer to a GET of /.well-known/core: of the node, and of the server without one.
-pub(crate) const MARKS: [&[u8]; 2] = [b"</rd>", b"godwit"];
+/// Stands in every answer to a GET of /.well-known/core.
+pub(crate) const MARK: &[u8] = b"</rd>";
 
-/// The node serves those who have a pre-shared key; as long as its API can't declare raw keys and certificates, the
-/// DTLS crate's own server serves the others.
+/// A node that serves every mode on one port.
 pub(crate) struct World {
     authority: Authority,
     below: Authority,
     identity: Identity,
     folder: PathBuf,
     pub(crate) node: Node,
-    bare: SocketAddr,
-    _process: Process,
 }
 
 impl World {
@@ -52,22 +44,14 @@ impl World {
         let authority = Authority::new("godwit interop");
         let below = authority.intermediate("godwit interop, below");
         let identity = authority.server();
-        file("authority.pem", pem("CERTIFICATE", authority.certificate()));
-        let (chain, key) = (file("chain.pem", identity.chain_pem()), file("key.pem", identity.key_pem()));
-
-        let setup = Setup::default().set(format!("security.identity.cert_file={chain}"));
-        let node = setup.set(format!("security.identity.key_file={key}")).start();
-
-        let mut command = Command::new(dtls_server());
-        command.args(["--listen", "127.0.0.1:0", "--answer", "coap", "--cert", &chain, "--key", &key]);
-        let mut process = Process::start(&mut command).unwrap();
-        let line = process.line().unwrap();
-        let bare = line.strip_prefix("listening on ").expect("its first line").parse().unwrap();
-        World { authority, below, identity, folder, node, bare, _process: process }
-    }
-
-    pub(crate) fn server(&self, case: &Case) -> SocketAddr {
-        if case.mode == Mode::Psk { self.node.coaps() } else { self.bare }
+        let settings = [
+            ("device_ca_file", file("authority.pem", pem("CERTIFICATE", authority.certificate()))),
+            ("identity.cert_file", file("chain.pem", identity.chain_pem())),
+            ("identity.key_file", file("key.pem", identity.key_pem())),
+        ];
+        let set = |setup: Setup, (key, value): &(&str, String)| setup.set(format!("security.{key}={value}"));
+        let node = settings.iter().fold(Setup::default(), set).start();
+        World { authority, below, identity, folder, node }
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -87,22 +71,31 @@ impl World {
         self.folder.join("authority.pem").to_str().unwrap().into()
     }
 
-    /// Makes the server know a case's device; its key and certificate, if its mode has them.
+    /// Makes the node know a case's device; its key and certificate, if its mode has them.
     pub(crate) fn device(&self, case: &Case) -> Option<Identity> {
         let name = case.endpoint();
-        match case.mode {
-            Mode::Psk => {
-                let secret = Some(Secret::Hex(HEX.encode(PSK_KEY)));
-                let psk = Some(Psk { identity: name.clone(), secret });
-                let credential = Some(Credential { psk, ..Default::default() });
-                let device = Device { endpoint: name, credential, ..Default::default() };
-                self.node.admin().create_device(device).unwrap();
-                None
-            }
+        let own = match case.mode {
+            Mode::Psk => None,
             Mode::Rpk | Mode::Ca => Some(self.authority.issue(&name)),
             Mode::Intermediate => Some(self.below.issue(&name)),
             Mode::SelfSigned => Some(Identity::self_signed(&name)),
+        };
+        let mut credential = Credential::default();
+        match (case.mode, &own) {
+            (Mode::Rpk, Some(own)) => credential.rpk = Some(RawPublicKey { key: own.spki() }),
+            // By its common name.
+            (Mode::Ca | Mode::Intermediate, _) => credential.x509 = Some(X509::default()),
+            (_, Some(own)) => {
+                credential.x509 = Some(X509 { certificate: own.chain()[0].clone(), ..Default::default() });
+            }
+            (_, None) => {
+                let secret = Some(Secret::Hex(HEX.encode(PSK_KEY)));
+                credential.psk = Some(Psk { identity: name.clone(), secret });
+            }
         }
+        let device = Device { endpoint: name, credential: Some(credential), ..Default::default() };
+        self.node.admin().create_device(device).unwrap();
+        own
     }
 }
 
