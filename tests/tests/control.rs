@@ -27,7 +27,7 @@ const THINGSBOARD: &str = r#"{
 #[test]
 fn an_imported_thingsboard_profile_observes_and_names_what_comes() {
     let Some(leshan) = Leshan::shared() else { return };
-    let node = Setup { set: Vec::new(), failpoint: None }.start();
+    let node = Setup { set: Vec::new(), ..Setup::default() }.start();
     let file = node.file("meter.json", THINGSBOARD);
     Ctl::ok(&node, &["profiles", "import", "meter", file.to_str().unwrap()]);
     Ctl::ok(&node, &["devices", "create", "tb-meter", "--profile", "meter", "--no-sec"]);

@@ -381,7 +381,7 @@ fn a_format_that_a_device_does_not_take_is_replaced_by_the_next() {
 
 #[test]
 fn a_device_without_a_credential_is_refused() {
-    let node = Setup { set: Vec::new(), failpoint: None }.start();
+    let node = Setup { set: Vec::new(), ..Setup::default() }.start();
     let mut raw = Raw::new(node.coap());
     assert_eq!(raw.call(register("ep=stranger&lwm2m=1.1")).code(), "4.03");
     let admin = node.admin();
@@ -396,7 +396,7 @@ fn a_device_without_a_credential_is_refused() {
 
 #[test]
 fn a_deleted_device_is_no_longer_registered() {
-    let node = Setup { set: Vec::new(), failpoint: None }.start();
+    let node = Setup { set: Vec::new(), ..Setup::default() }.start();
     let mut raw = Raw::new(node.coap());
     let admin = node.admin();
     admin.device("leaves", "default");
