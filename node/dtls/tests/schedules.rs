@@ -24,17 +24,17 @@ use kit::{
 const TEST: u64 = 100;
 const SOAK: u64 = 1400;
 
-fn seeds(slow: bool) -> impl Iterator<Item = u64> {
+fn seeds() -> impl Iterator<Item = u64> {
     let one = std::env::var("SEED").ok().map(|seed| seed.parse().expect("SEED is a number"));
-    let all = 0..scale(if slow { TEST / 2 } else { TEST }, SOAK);
+    let all = 0..scale(TEST, SOAK);
     one.map_or(all, |seed| seed..seed + 1)
 }
 
-/// Runs every seed, half of them if a handshake is `slow` without optimisation, and says how many handshakes of this kind completed.
-fn each_seed(test: &'static str, slow: bool, mut handshake: impl FnMut(u64) -> u64) {
+/// Runs every seed, and says how many handshakes of this kind completed.
+fn each_seed(test: &'static str, mut handshake: impl FnMut(u64) -> u64) {
     let began = start();
     let (mut completed, mut count) = (0, 0);
-    for seed in seeds(slow) {
+    for seed in seeds() {
         completed += handshake(seed);
         count += 1;
     }
@@ -93,10 +93,10 @@ fn complete(
 
 #[test]
 fn dimpl_completes_with_psk() {
-    each_seed("dimpl_completes_with_psk", true, |seed| {
+    each_seed("dimpl_completes_with_psk", |seed| {
         let mut random = Seeded::new(seed);
         let mut server = server(&mut random);
-        let mut peer = Dimpl::new(start(), None, 200 + random.below(1000) as usize, seed);
+        let mut peer = Dimpl::new(start(), None, random.next());
         complete((seed, start()), &mut server, &mut peer, Weather::bad(seed), false);
         1
     });
@@ -104,11 +104,11 @@ fn dimpl_completes_with_psk() {
 
 #[test]
 fn dimpl_completes_with_certificates() {
-    each_seed("dimpl_completes_with_certificates", true, |seed| {
+    each_seed("dimpl_completes_with_certificates", |seed| {
         let mut random = Seeded::new(seed);
         let mut server = server(&mut random);
         let device = Some(&CREDENTIALS.device);
-        let mut peer = Dimpl::new(start(), device, 200 + random.below(1000) as usize, seed);
+        let mut peer = Dimpl::new(start(), device, random.next());
         complete((seed, start()), &mut server, &mut peer, Weather::bad(seed), false);
         1
     });
@@ -145,7 +145,7 @@ fn light_with(random: &mut Seeded, mode: Mode, settings: Settings) -> Light {
 
 #[test]
 fn the_light_client_completes_in_every_mode() {
-    each_seed("the_light_client_completes_in_every_mode", false, |seed| {
+    each_seed("the_light_client_completes_in_every_mode", |seed| {
         for mode in [Mode::Psk, Mode::RawPublicKey, Mode::X509] {
             let mut random = Seeded::new(seed);
             let mut server = server(&mut random);
@@ -158,7 +158,7 @@ fn the_light_client_completes_in_every_mode() {
 
 #[test]
 fn the_light_client_resumes() {
-    each_seed("the_light_client_resumes", false, |seed| {
+    each_seed("the_light_client_resumes", |seed| {
         let mut random = Seeded::new(seed);
         let mode = [Mode::Psk, Mode::RawPublicKey, Mode::X509][random.below(3) as usize];
         let mut server = server(&mut random);
@@ -178,7 +178,7 @@ fn the_light_client_resumes() {
 
 #[test]
 fn a_new_handshake_beside_a_live_session_completes() {
-    each_seed("a_new_handshake_beside_a_live_session_completes", false, |seed| {
+    each_seed("a_new_handshake_beside_a_live_session_completes", |seed| {
         let mut random = Seeded::new(seed);
         let mode = [Mode::Psk, Mode::RawPublicKey, Mode::X509][random.below(3) as usize];
         let mut server = server(&mut random);
@@ -200,6 +200,7 @@ fn survive(seed: u64, resume: bool) -> u64 {
     let backoff = Backoff { first: Duration::from_secs(2), cap: Duration::from_secs(20) };
     let settings = Settings { attempts: 4, backoff, ..settings(&mut random) };
     let mut peer = light_with(&mut random, mode, settings);
+    server.config.handshake_timeout = Duration::from_secs(60);
     let mut now = start();
     if resume {
         now = complete((seed, now), &mut server, &mut peer, Weather::fair(), false);
@@ -215,18 +216,20 @@ fn survive(seed: u64, resume: bool) -> u64 {
         let now = network.now;
         network.peer.begin(now, resume);
         network.run_until(|_, peer| peer.is_established() || peer.failure().is_some());
-        if network.peer.is_established() {
+        if !network.peer.is_established() {
+            continue;
+        }
+        // An heir that was asked for a handshake of its own gives that up after a minute. A client that hears nothing
+        // then begins again.
+        network.run_for(Duration::from_secs(70));
+        for _ in 0..2 {
+            let now = network.now;
+            network.peer.send(now, b"there and back");
+            network.run_for(Duration::from_secs(10));
+        }
+        if network.peer.received().len() > before {
             break;
         }
-    }
-    assert!(network.peer.is_established(), "seed {seed}: {:?}", network.peer.failure());
-    network.weather = Weather::fair();
-    network.run_for(Duration::from_secs(50));
-    // One that the owner was given before it died may be lost; the next finds the stored session.
-    for _ in 0..2 {
-        let now = network.now;
-        network.peer.send(now, b"there and back");
-        network.run_for(Duration::from_secs(10));
     }
     assert!(network.peer.received().len() > before, "seed {seed}: {:?}", network.server.events);
     1 + u64::from(resume)
@@ -234,10 +237,10 @@ fn survive(seed: u64, resume: bool) -> u64 {
 
 #[test]
 fn a_full_handshake_survives_its_owners() {
-    each_seed("a_full_handshake_survives_its_owners", false, |seed| survive(seed, false));
+    each_seed("a_full_handshake_survives_its_owners", |seed| survive(seed, false));
 }
 
 #[test]
 fn an_abbreviated_handshake_survives_its_owners() {
-    each_seed("an_abbreviated_handshake_survives_its_owners", false, |seed| survive(seed, true));
+    each_seed("an_abbreviated_handshake_survives_its_owners", |seed| survive(seed, true));
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::Arc,
+    sync::{Arc, LazyLock},
     time::{Duration, Instant},
 };
 
@@ -45,27 +45,35 @@ impl PskResolver for OnePsk {
     }
 }
 
+/// Datagram sizes, each with a configuration for PSK and one for certificates: to check its cryptography anew for each
+/// client would take most of the time.
+static CONFIGS: LazyLock<[(Arc<Config>, Arc<Config>); 5]> = LazyLock::new(|| {
+    [200, 350, 576, 900, 1200].map(|mtu| {
+        let config = || {
+            Config::builder()
+                .mtu(mtu)
+                .flight_start_rto(Duration::from_secs(1))
+                .flight_retries(200)
+                .handshake_timeout(Duration::from_secs(3600))
+        };
+        let psk = config()
+            .dtls12_cipher_suites(&[Dtls12CipherSuite::PSK_AES128_CCM_8])
+            .with_psk_client(IDENTITY.to_vec(), Arc::new(OnePsk));
+        let x509 = config().dtls12_cipher_suites(&[Dtls12CipherSuite::ECDHE_ECDSA_AES128_GCM_SHA256]);
+        (Arc::new(psk.build().unwrap()), Arc::new(x509.build().unwrap()))
+    })
+});
+
 impl Dimpl {
-    /// With `device` X.509, without PSK.
-    pub fn new(now: Instant, device: Option<&Device>, mtu: usize, seed: u64) -> Self {
-        let config = Config::builder()
-            .mtu(mtu)
-            .flight_start_rto(Duration::from_secs(1))
-            .flight_retries(200)
-            .handshake_timeout(Duration::from_secs(3600))
-            .dangerously_set_rng_seed(seed);
+    /// With `device` X.509, without PSK. `size` chooses how large its datagrams are.
+    pub fn new(now: Instant, device: Option<&Device>, size: u64) -> Self {
+        let (psk, x509) = &CONFIGS[(size % 5) as usize];
         let mut dtls = match device {
-            None => {
-                let config = config
-                    .dtls12_cipher_suites(&[Dtls12CipherSuite::PSK_AES128_CCM_8])
-                    .with_psk_client(IDENTITY.to_vec(), Arc::new(OnePsk));
-                Dtls::new_12_psk(Arc::new(config.build().unwrap()), now)
-            }
+            None => Dtls::new_12_psk(psk.clone(), now),
             Some(device) => {
-                let config = config.dtls12_cipher_suites(&[Dtls12CipherSuite::ECDHE_ECDSA_AES128_GCM_SHA256]);
                 let certificate =
                     DtlsCertificate { certificate: device.chain[0].clone(), private_key: device.pkcs8() };
-                Dtls::new_12(Arc::new(config.build().unwrap()), certificate, now)
+                Dtls::new_12(x509.clone(), certificate, now)
             }
         };
         dtls.set_active(true);
