@@ -225,7 +225,8 @@ impl Handshake {
         Ok(Step::Wait)
     }
 
-    /// Our flight of a full handshake: [Certificate], ClientKeyExchange, [CertificateVerify], then the new keys.
+    /// Our flight of a full handshake: ClientKeyExchange, with a certificate between Certificate and
+    /// CertificateVerify, then the new keys.
     fn answer(&mut self, random: &dyn SecureRandom) -> Result<Step, Failure> {
         let unexpected = Failure::Unexpected(MessageType::SERVER_HELLO_DONE);
         let Some(chosen) = &self.chosen else { return Err(unexpected) };
