@@ -323,18 +323,16 @@ impl Association {
 
     /// Epoch 1: tried with the keys under way first, then with the live ones.
     fn handle_protected(&mut self, cx: &mut Context<'_>, record: &Record<'_>) -> Result<Used, Dropped> {
-        let addressed =
-            |session: Option<&Session>| session.is_some_and(|session| session.secrets.is_addressed(record));
         let mut pending = Err(Dropped::NoKeys);
-        if addressed(self.pending.as_ref().and_then(|handshake| handshake.session())) {
+        if self.pending.as_ref().is_some_and(|handshake| handshake.is_addressed(record)) {
             pending = self
                 .with_handshake(cx, |handshake, cx, outbox| handshake.handle_protected(cx, outbox, record))
                 .unwrap_or(pending);
         }
         let mut fate = pending;
         if matches!(pending, Err(Dropped::NoKeys | Dropped::NotAuthentic | Dropped::Replayed))
-            && addressed(self.live.as_ref())
             && let Some(session) = &mut self.live
+            && session.secrets.is_addressed(record)
         {
             match session.open(record) {
                 Ok((opened, newest)) => {

@@ -314,3 +314,18 @@ fn the_old_session_lives_until_the_resumed_one_is_proved() {
     again.say(&mut server, b"new");
     assert_eq!(again.application, [&b"again"[..], b"new"]);
 }
+
+#[test]
+fn a_finished_without_its_connection_id_counts_and_data_without_it_does_not() {
+    let (mut server, hand, id) = session(Offer::psk().with(CID, &[1, 7]));
+    let mut again = resume(&mut server, &hand, Offer::psk().with(CID, &[1, 7]).resuming(&id));
+    let cid = again.agreed.as_mut().unwrap().connection_id.take();
+    let finished = again.finished();
+    again.tell(&mut server, &finished);
+    assert_eq!(server.take_events(), [Event::Established { resumed: true }]);
+    again.say(&mut server, b"nameless");
+    assert!(server.take_events().is_empty() && again.application.is_empty());
+    again.agreed.as_mut().unwrap().connection_id = cid;
+    again.say(&mut server, b"again");
+    assert_eq!(again.application, [b"again"]);
+}

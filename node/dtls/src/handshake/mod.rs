@@ -141,6 +141,15 @@ impl Handshake {
         }
     }
 
+    /// Whether a protected record can be for the keys under way.
+    pub(crate) fn is_addressed(&self, record: &Record<'_>) -> bool {
+        match &self.state {
+            // pion sends this one Finished without the Connection ID that it has agreed to.
+            State::AwaitClient(_) if record.content_type == ContentType::Handshake => true,
+            _ => self.session().is_some_and(|session| session.secrets.is_addressed(record)),
+        }
+    }
+
     /// The client's Connection ID length while there are no keys yet that would tell it.
     pub(crate) fn cid_len(&self) -> usize {
         match &self.state {
