@@ -203,13 +203,6 @@ pub(crate) const SKIPS: &[Skip] = &[
         resumed: None,
         reason: "it computes a wrong MAC for CBC with a connection id",
     },
-    Skip {
-        peer: "pion",
-        suite: None,
-        cid: Some(true),
-        resumed: Some(true),
-        reason: "it sends the Finished of a resumed handshake without the connection id",
-    },
     no_cid("webrtc-dtls"),
     no_resumption("webrtc-dtls"),
     no_cid("dimpl"),
