@@ -2,6 +2,7 @@
 
 use std::{future::Future, net::SocketAddr, sync::LazyLock, time::Duration};
 
+use data_encoding::HEXLOWER;
 use godwit_proto::v1::{
     self, Attributes, Delivery, Device, Operation, PathValue, Profile, Registration, Value,
     command::{self, write},
@@ -71,6 +72,21 @@ impl Admin {
         self.create_device(device).unwrap()
     }
 
+    /// Declares a device with a pre-shared key.
+    pub fn psk_device(&self, endpoint: &str, profile: &str, identity: &str, key: &[u8]) -> Device {
+        let credential = Some(Self::psk(identity, key));
+        let device =
+            Device { endpoint: endpoint.into(), profile: profile.into(), credential, ..Device::default() };
+        self.create_device(device).unwrap()
+    }
+
+    /// The credential of a pre-shared key.
+    pub fn psk(identity: &str, key: &[u8]) -> v1::Credential {
+        let secret = v1::credential::psk::Secret::Hex(HEXLOWER.encode(key));
+        let psk = v1::credential::Psk { identity: identity.into(), secret: Some(secret) };
+        v1::Credential { psk: Some(psk), ..Default::default() }
+    }
+
     /// CreateDevice.
     pub fn create_device(&self, device: Device) -> Result<Device, Status> {
         let request = v1::CreateDeviceRequest { device: Some(device), ..Default::default() };
@@ -83,6 +99,13 @@ impl Admin {
         let mask = prost_types::FieldMask { paths };
         let request = v1::UpdateDeviceRequest { device: Some(device), update_mask: Some(mask) };
         run(DeviceServiceClient::new(self.channel.clone()).update_device(request))
+    }
+
+    /// RotateSecret: the old one stays valid until the new one is used.
+    pub fn rotate(&self, endpoint: &str, key: &[u8]) -> Device {
+        let secret = Some(v1::rotate_secret_request::Secret::Hex(HEXLOWER.encode(key)));
+        let request = v1::RotateSecretRequest { name: endpoint.into(), secret, ..Default::default() };
+        run(DeviceServiceClient::new(self.channel.clone()).rotate_secret(request)).unwrap()
     }
 
     /// DeleteDevice.
