@@ -145,6 +145,9 @@ pub(crate) struct RunArgs {
     /// Start updates and notifications with the first registration instead of after the last
     #[arg(long)]
     pub(crate) overlap: bool,
+    /// Send updates for the duration and then notifications for the duration, instead of both at once
+    #[arg(long, conflicts_with = "overlap")]
+    pub(crate) in_turn: bool,
     /// How long to wait at the end for what is still open [default: as long as its retransmissions take]
     #[arg(long, value_parser = duration)]
     pub(crate) drain: Option<Duration>,

@@ -113,7 +113,7 @@ pub(crate) struct Report {
     send_refused: u64,
     receive_dropped: u32,
     echo: Option<EchoReport>,
-    /// Server CPU per request of the load phase, as a multiple of the echo's.
+    /// Server CPU per request of the load phase, as a multiple of the echo's; none where actions come in turn.
     cpu_ratio_to_echo: Option<f64>,
 }
 
@@ -131,6 +131,8 @@ impl Report {
             let during: &[&str] = match action {
                 Action::Register => &["register"],
                 Action::Deregister => &["deregister"],
+                Action::Update if args.in_turn => &["update"],
+                Action::Notify if args.in_turn => &["notify"],
                 _ if args.overlap => &["register", "settle", "load"],
                 _ => &["load"],
             };

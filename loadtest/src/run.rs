@@ -73,7 +73,8 @@ pub(crate) fn make(args: &RunArgs, values: Values) -> Result<Make, Error> {
 /// Runs and reports. The exit code is 1 when a device could not register, 3 when nobody answered at all.
 pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Error> {
     let devices = args.fleet.devices;
-    let rate = Rate(args.update_rate.0 + args.notify_rate.0);
+    let (update, notify) = (args.update_rate.0, args.notify_rate.0);
+    let rate = Rate(if args.in_turn { update.max(notify) } else { update + notify });
     let baseline = args.baseline.then(|| echo::baseline(devices, rate)).transpose()?;
 
     let server = args.target.server(args.dtls.dtls.is_some());
@@ -189,10 +190,16 @@ impl Run<'_> {
             self.progress.finish();
             return Err(Error::NothingObserved);
         }
-        let mut loads = self.steady_loads(Some(self.args.duration));
-        let duration = Some(micros(self.args.duration));
-        self.phase("load", &mut loads, duration, |_, _| (false, 0))?;
-        self.drain()?;
+        if self.args.in_turn {
+            for (name, load) in [("update", 0), ("notify", 1)] {
+                // Made when it begins: what is due counts from there.
+                let mut load = self.steady_loads(Some(self.args.duration)).swap_remove(load);
+                self.steady(name, std::slice::from_mut(&mut load))?;
+            }
+        } else {
+            let mut loads = self.steady_loads(Some(self.args.duration));
+            self.steady("load", &mut loads)?;
+        }
         if self.args.deregister {
             let mut loads =
                 vec![self.load(Due::Coap(Action::Deregister), self.args.register_rate, Some(devices.into()))];
@@ -229,6 +236,12 @@ impl Run<'_> {
         let wanted = rates.into_iter().filter(|(_, rate)| rate.0 > 0.0);
         loads.extend(wanted.map(|(due, rate)| self.load(due, rate, events(rate))));
         loads
+    }
+
+    fn steady(&mut self, name: &'static str, loads: &mut [Load<Due>]) -> Result<(), Error> {
+        let duration = Some(micros(self.args.duration));
+        self.phase(name, loads, duration, |_, _| (false, 0))?;
+        self.drain()
     }
 
     fn drain(&mut self) -> Result<(), Error> {

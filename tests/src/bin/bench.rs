@@ -1,7 +1,8 @@
 //! Measures the node against a bare UDP echo: `tools/bench` runs it.
 //!
-//! Every load has a node and a fleet of its own; the idle node is looked at before its load begins. Ratios compare with an echo that the same run measured just before,
-//! so they hold on a machine that is not quite idle; memory and idle CPU stand for themselves.
+//! For each size one fleet on one node is left alone, then updates, then notifies; another is passivated. Ratios compare
+//! with an echo that the same run measured just before, so they hold on a machine that is not quite idle; memory and
+//! idle CPU stand for themselves.
 #![allow(clippy::print_stderr, clippy::unwrap_used)]
 
 use std::{
@@ -21,9 +22,15 @@ fn main() {
     let sizes = env::var("DEVICES").unwrap_or_else(|_| "1000 100000 1000000".into());
     let sizes: Vec<u32> =
         sizes.split_whitespace().map(|size| size.parse().expect("DEVICES: numbers")).collect();
-    let seconds = env::var("SECONDS_EACH").map_or(20, |text| text.parse().expect("SECONDS_EACH: a number"));
-    let bench =
-        Bench { seconds, json: env::temp_dir().join(format!("godwit-bench-{}.json", std::process::id())) };
+    let number = |name: &str, default| {
+        env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}: a number")))
+    };
+    let seconds = number("SECONDS_EACH", 20);
+    let bench = Bench {
+        seconds,
+        register: number("REGISTER_RATE", 3000) as u32,
+        json: env::temp_dir().join(format!("godwit-bench-{}.json", std::process::id())),
+    };
 
     let mut cpu = String::from(
         "| devices | request | µs of CPU each | the echo's | ratio | p50 | p99 |\n|---|---|---|---|---|---|---|\n",
@@ -32,27 +39,34 @@ fn main() {
         "| devices | actors | bytes per device | resident | idle CPU, of one core |\n|---|---|---|---|---|\n",
     );
     for &devices in &sizes {
-        for request in ["notification", "Update"] {
-            let node = bench.node(devices, "10m");
-            let before = node.metric("godwit_process_resident_bytes");
-            let flag = if request == "Update" { "update" } else { "notify" };
-            let load = bench.start(&node, devices, &["--baseline", &format!("--{flag}-rate={RATE}/s")]);
-            if request == "notification" {
-                bench.until_observed(&node, devices);
-                memory += &bench.idle(&node, devices, "live", before);
-            }
-            let run = bench.end(load);
-            let latency = &action_of(&run, flag)["latency_us"];
+        let node = bench.node(devices, "1h");
+        let before = node.metric("godwit_process_resident_bytes");
+        let rates = [
+            "--baseline",
+            "--in-turn",
+            &format!("--update-rate={RATE}/s"),
+            &format!("--notify-rate={RATE}/s"),
+        ];
+        let load = bench.start(&node, devices, &rates);
+        bench.until_observed(&node, devices);
+        memory += &bench.idle(&node, devices, "live", before);
+        let run = bench.end(load);
+        drop(node);
+        let echo = run["echo"]["cpu_per_request_us"].as_f64().unwrap();
+        for (request, action) in [("Update", "update"), ("notification", "notify")] {
+            let (cost, latency) = (
+                phase(&run, action)["cpu_per_request_us"].as_f64().unwrap(),
+                &action_of(&run, action)["latency_us"],
+            );
             cpu += &format!(
-                "| {devices} | {request} | {:.1} | {:.1} | {:.2} | {} µs | {} µs |\n",
-                phase(&run, "load")["cpu_per_request_us"].as_f64().unwrap(),
-                run["echo"]["cpu_per_request_us"].as_f64().unwrap(),
-                run["cpu_ratio_to_echo"].as_f64().unwrap(),
+                "| {devices} | {request} | {cost:.1} | {echo:.1} | {:.1} | {} µs | {} µs |\n",
+                cost / echo,
                 latency["p50"],
                 latency["p99"],
             );
-            publish(seconds, &cpu, &memory);
         }
+        publish(seconds, &cpu, &memory);
+
         let node = bench.node(devices, "5s");
         let before = node.metric("godwit_process_resident_bytes");
         bench.end(bench.start(&node, devices, &[]));
@@ -86,6 +100,8 @@ fn publish(seconds: u64, cpu: &str, memory: &str) {
 
 struct Bench {
     seconds: u64,
+    /// Registrations per second: what the machine bears.
+    register: u32,
     json: PathBuf,
 }
 
@@ -101,7 +117,8 @@ impl Bench {
 
     /// Registers a fleet, leaves the node alone for a while, and puts load on it where `arguments` say so.
     fn start(&self, node: &Node, devices: u32, arguments: &[&str]) -> Load {
-        let mut all = vec!["run".to_owned(), "--quiet".into(), "--register-rate=3000/s".into()];
+        let mut all =
+            vec!["run".to_owned(), "--quiet".into(), format!("--register-rate={}/s", self.register)];
         all.extend(Load::target(node));
         all.push(format!("--devices={devices}"));
         all.push(format!("--settle={}s", if arguments.is_empty() { 5 } else { self.seconds + 10 }));
