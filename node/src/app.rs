@@ -34,6 +34,7 @@ use crate::{
     metrics,
     models::Models,
     profile::{ProfileRegistry, ProfileSource},
+    reminders::Reminders,
     seal::Sealer,
     store::{DocumentKey, Due, StateStore, StoreError, embedded, lane, metered::Metered},
     telemetry::{self, Outlet, Site},
@@ -413,9 +414,10 @@ impl ProfileSource for StoredProfiles {
 
 /// Wakes devices for which something is due: expiries, operations whose time is over, events that wait.
 async fn sweep(process: Arc<Process>) {
+    let mut reminders = Reminders::default();
     let mut tick = tokio::time::interval(SWEEP);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
+    'sweeps: loop {
         tick.tick().await;
         // For the metrics that count what is stored; an error is counted there too.
         drop(process.store.counts().await);
@@ -426,13 +428,14 @@ async fn sweep(process: Arc<Process>) {
                 Ok(due) => due,
                 Err(error) => {
                     tracing::warn!(%error, "the store could not be asked for what is due");
-                    break;
+                    continue 'sweeps;
                 }
             };
             let Some(last) = due.last() else { break };
             after = Some(*last);
             let mut of_shards = vec![Vec::new(); process.inboxes.shards()];
-            for Due { device, .. } in &due {
+            let now = clock::now();
+            for Due { device, .. } in due.iter().filter(|due| reminders.is_due(now, **due)) {
                 let shard = process.directory.find(*device).unwrap_or_else(|| process.inboxes.usual(*device));
                 of_shards[usize::from(shard)].push(*device);
             }
@@ -445,5 +448,6 @@ async fn sweep(process: Arc<Process>) {
                 break;
             }
         }
+        reminders.end_sweep();
     }
 }

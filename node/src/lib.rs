@@ -18,6 +18,7 @@ pub mod log;
 pub mod metrics;
 pub mod models;
 pub mod profile;
+mod reminders;
 pub mod seal;
 pub mod shard;
 pub mod store;

@@ -17,7 +17,8 @@ use crate::{
 };
 
 /// Passes every call on, and counts its seconds and its failure. Costs two clock readings and an allocation. What
-/// [`counts`](StateStore::counts) answers is exported too, so somebody has to ask for it now and then.
+/// [`counts`](StateStore::counts) answers is exported too, so somebody has to ask for it now and then; while the store
+/// can't write, that also tries whether it can again.
 #[derive(Clone)]
 pub struct Metered {
     inner: Arc<dyn StateStore>,
@@ -108,7 +109,13 @@ impl StateStore for Metered {
         let metrics = self.metrics.clone();
         metrics.memory.set(self.inner.memory() as f64);
         let counts = self.time(StoreCall::List, self.inner.counts());
+        // A node that is not ready gets no traffic, so no write of a device's would show that it can write again.
+        let failing = self.writes.failing.load(Ordering::Relaxed);
+        let probe = failing.then(|| (self.writes.clone(), self.inner.probe()));
         Box::pin(async move {
+            if let Some((writes, probe)) = probe {
+                writes.ended(&probe.await);
+            }
             let counts = counts.await?;
             metrics.devices.set(counts.provisioned as f64);
             metrics.registrations.set(counts.registered as f64);
@@ -122,6 +129,10 @@ impl StateStore for Metered {
 
     fn extend_lanes(&self, owner: &Owner, second: u32) -> StoreFuture<u32> {
         self.time(StoreCall::Lane, self.inner.extend_lanes(owner, second))
+    }
+
+    fn probe(&self) -> StoreFuture<()> {
+        self.inner.probe()
     }
 
     fn memory(&self) -> u64 {
@@ -214,6 +225,12 @@ mod tests {
         let owner = Owner { node: "n".into(), boot: 1 };
         let claim = store.claim(DeviceId::of("a"), &owner, Claim { create: true, seen: None });
         runtime.block_on(claim).unwrap();
+        assert_eq!(readiness.report().state, "ready");
+
+        // Without a device that writes.
+        store.writes.ended::<()>(&Err(StoreError::Unavailable("disk".into())));
+        assert_eq!(readiness.report().state, "waiting");
+        runtime.block_on(store.counts()).unwrap();
         assert_eq!(readiness.report().state, "ready");
     }
 }

@@ -105,6 +105,9 @@ pub trait StateStore: Send + Sync + 'static {
     /// Errors: [`StoreError::LanesLost`]: another process has taken them; open no further second.
     fn extend_lanes(&self, owner: &Owner, second: u32) -> StoreFuture<u32>;
 
+    /// Writes a mark that nobody reads, to see whether it can write.
+    fn probe(&self) -> StoreFuture<()>;
+
     /// Bytes of this process's memory that hold what was written lately and what was read: bounded, whatever is stored.
     fn memory(&self) -> u64 {
         0

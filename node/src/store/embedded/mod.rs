@@ -189,6 +189,9 @@ fn matches(filter: &DeviceFilter, row: &Row) -> Result<bool, StoreError> {
         .is_some_and(|profile| *wanted == if profile.is_empty() { "default".to_owned() } else { profile }))
 }
 
+/// Where probes lie in [`Table::Meta`].
+const PROBE: &[u8] = b"probe";
+
 fn answered<T: Send + 'static>(result: Result<T, StoreError>) -> StoreFuture<T> {
     Box::pin(ready(result))
 }
@@ -232,6 +235,13 @@ impl StateStore for Embedded {
     fn extend_lanes(&self, owner: &Owner, second: u32) -> StoreFuture<u32> {
         let owner = owner.clone();
         self.writer.submit(Durable::Always, move |txn| lanes::extend(txn, &owner, second))
+    }
+
+    fn probe(&self) -> StoreFuture<()> {
+        self.writer.submit(Durable::AsSet, |txn| {
+            txn.put(Table::Meta, PROBE.to_vec(), txn.now.to_be_bytes().to_vec());
+            Ok(())
+        })
     }
 
     fn memory(&self) -> u64 {
