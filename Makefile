@@ -23,12 +23,8 @@ test: install-test-deps ## Install what the tests need, and run them all (minute
 	$(CARGO) test --workspace --locked
 
 .PHONY: soak
-soak: install-test-deps ## Run the tests at full scale, the benchmarks and the clean room; reports go to docs/soak
-	SCALE=soak $(CARGO) test --release --locked -p godwit-tests -- --nocapture --test-threads=1
-	SCALE=soak $(CARGO) test --release --locked -p godwit-dtls --features client --test aborted --test schedules --test webrtc
-	@tools/bench
-	@if [ "$$(id -u)" -eq 0 ] && command -v debootstrap >/dev/null; then tools/clean-room demo test; \
-	else echo "skipped: the clean room needs root and debootstrap"; fi
+soak: install-test-deps ## Checks under full load, the benchmarks and the clean room; reports go to docs/soak
+	@tools/soak
 
 .PHONY: check
 check: ## Formatting, clippy, documentation, licences
