@@ -8,7 +8,9 @@
 
 use std::{sync::Arc, time::Instant};
 
-use godwit_coap::{Code, Event, ExchangeId, Fate, Peer, Request, RequestOptions, Response, SendError, Token};
+use godwit_coap::{
+    Code, Event, ExchangeId, Fate, Peer, Request, RequestId, RequestOptions, Response, SendError, Token,
+};
 use godwit_lwm2m::registration::{Policy, Registration};
 use smallvec::SmallVec;
 
@@ -17,6 +19,9 @@ use crate::{
     endpoint::link::{Call, Downlink, Notification, Uplink},
     identity::DeviceId,
 };
+
+/// Seconds after which a device may ask again for what could not be done.
+const AGAIN: u32 = 5;
 
 /// What a connection's actor has to do.
 #[derive(Debug)]
@@ -100,9 +105,7 @@ impl Connection {
             Downlink::Reply { id, response } => {
                 let _ = self.peer.respond(now, id, response);
             }
-            Downlink::Forget { id } => {
-                let _ = self.peer.forget(id);
-            }
+            Downlink::Forget { id } => self.forget(now, id),
             Downlink::Request { token, message_id, request } => {
                 let options = RequestOptions { message_id: Some(message_id), ..RequestOptions::default() };
                 let exchange =
@@ -155,6 +158,17 @@ impl Connection {
     pub(super) fn respond(&mut self, now: Instant, call: Call, response: Response) {
         {
             let _ = self.peer.respond(now, call.id, response);
+        }
+    }
+
+    /// Leaves a request without answer, for its client to repeat. One that was acknowledged is not repeated any more: its
+    /// client would wait for the response as long as it waits for any (93 s), so it is told to come again.
+    fn forget(&mut self, now: Instant, id: RequestId) {
+        if self.peer.owes_response(id) {
+            let busy = Response::diagnostic(Code::SERVICE_UNAVAILABLE, "not done").max_age(AGAIN);
+            let _ = self.peer.respond(now, id, busy);
+        } else {
+            let _ = self.peer.forget(id);
         }
     }
 

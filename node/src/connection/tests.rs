@@ -180,6 +180,19 @@ fn a_request_that_waits_is_not_handed_up_twice() {
 }
 
 #[test]
+fn a_request_that_was_acknowledged_is_refused_rather_than_forgotten() {
+    let mut pair = Pair::new(Some("a"));
+    pair.ask(Request::delete("/rd/0123456789ab"));
+    let (_, Uplink::Deregister { call, .. }) = pair.uplink() else { panic!("no deregister") };
+    pair.now += Duration::from_secs(2);
+    pair.connection.handle_timeout(pair.now);
+    pair.settle();
+    assert_eq!(pair.answer(), None, "only the acknowledgement has left");
+    pair.down(Downlink::Forget { id: call.id });
+    assert_eq!(pair.answer().map(|(code, _)| code), Some(Code::SERVICE_UNAVAILABLE));
+}
+
+#[test]
 fn a_notification_to_nobody_is_reset() {
     let mut pair = Pair::new(None);
     let value = Response::new(Code::CONTENT).content(0, "1").observe(3);

@@ -228,6 +228,15 @@ impl Peer {
         self.answer(now, id, response, Some(source))
     }
 
+    /// Whether the acknowledgement of an open request has left without its response (RFC 7252 §5.2.2): the client repeats
+    /// it no more, so it has to be told how it went.
+    pub fn owes_response(&self, id: RequestId) -> bool {
+        self.dedup.position(id).is_some_and(|position| {
+            let entry = self.dedup.entry(position);
+            matches!(&entry.state, Seen::Request(pending) if entry.confirmable && pending.ack_at.is_none())
+        })
+    }
+
     /// Drops a request: no answer leaves, and if the client repeats it, it is a new request. Whether it was open.
     pub fn forget(&mut self, id: RequestId) -> bool {
         self.dedup.position(id).map(|position| self.dedup.remove(position)).is_some()
