@@ -91,7 +91,11 @@ impl Population for Devices {
             (Due::Coap(action), None) => _ = self.fleet.fire(action, device, due, now, out),
             (Due::Resume, Some(sessions)) => sessions.start(device, true, now, out),
             (Due::Handshake, Some(sessions)) => sessions.start(device, false, now, out),
-            (Due::Rebind, Some(sessions)) => sessions.rebind(device, out),
+            (Due::Rebind, Some(sessions)) => {
+                // Half a round away from what else is due: a handshake at the same time would lose its first answer.
+                let devices = self.fleet.devices.len() as u32;
+                sessions.rebind((device + devices / 2) % devices, out);
+            }
             (Due::Resume | Due::Handshake | Due::Rebind, None) => {}
         }
     }
