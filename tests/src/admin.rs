@@ -80,6 +80,19 @@ impl Admin {
         self.create_device(device).unwrap()
     }
 
+    /// Gives a device a pre-shared key under its own name, unless it has one; makes it where there is none.
+    pub fn ensure_psk(&self, endpoint: &str, key: &[u8]) {
+        let request = v1::GetDeviceRequest { name: endpoint.into() };
+        match run(DeviceServiceClient::new(self.channel.clone()).get_device(request)) {
+            Err(_) => drop(self.psk_device(endpoint, "default", endpoint, key)),
+            Ok(device) if device.credential.as_ref().is_none_or(|credential| credential.psk.is_none()) => {
+                let credential = Some(Self::psk(endpoint, key));
+                self.update_device(Device { credential, ..device }, &["credential"]).unwrap();
+            }
+            Ok(_) => {}
+        }
+    }
+
     /// The credential of a pre-shared key.
     pub fn psk(identity: &str, key: &[u8]) -> v1::Credential {
         let secret = v1::credential::psk::Secret::Hex(HEXLOWER.encode(key));

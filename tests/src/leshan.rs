@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    env,
     io::{BufRead, BufReader, Write},
     process::{Child, ChildStdin, Command, Stdio},
     sync::{
@@ -15,6 +16,12 @@ use std::{
 use serde_json::Value;
 
 use crate::{Inbox, Node, PATIENCE, Security, binary::root, skip};
+
+/// Whether this test binary runs scenarios of others again, over DTLS.
+fn over_psk() -> bool {
+    let own = env::current_exe().ok();
+    own.and_then(|own| Some(own.file_name()?.to_str()?.starts_with("over_psk-"))).unwrap_or(false)
+}
 
 /// The JVM with the clients. It ends with this process, which holds its input.
 #[derive(Debug)]
@@ -63,8 +70,15 @@ impl Leshan {
 
     /// Starts a client with this endpoint name, which registers with the node at once. Options as
     /// `tests/leshan/src/godwit/tests/Client.java` lists them, "lifetime=60".
+    ///
+    /// In a test binary named `over_psk` it does so over DTLS, with a key that its device is given.
     pub fn start(&'static self, node: &Node, endpoint: &str, options: &[&str]) -> Client {
-        self.start_at(&node.uri(), endpoint, options)
+        if !over_psk() {
+            return self.start_at(&node.uri(), endpoint, options);
+        }
+        let key = [0xc5; 16];
+        node.admin().ensure_psk(endpoint, &key);
+        self.start_secured(node, endpoint, &Security::psk(endpoint, &key), options)
     }
 
     /// Starts a client over DTLS.
