@@ -9,7 +9,7 @@ const KEY: &[u8] = &[0x25; 16];
 /// A node, and a client behind a NAT that can forget.
 fn behind_nat(endpoint: &str, cid: &str) -> Option<(Node, Proxy, Client)> {
     let leshan = Leshan::shared()?;
-    let node = Setup { set: Vec::new(), failpoint: None }.start();
+    let node = Setup { set: Vec::new(), ..Setup::default() }.start();
     node.admin().psk_device(endpoint, "default", endpoint, KEY);
     let nat = Proxy::tap(node.coaps());
     let psk = Security::psk(endpoint, KEY).with(format!("cid={cid}"));

@@ -24,7 +24,7 @@ impl World {
             fs::write(&path, text).unwrap();
             path.display().to_string()
         };
-        let node = Setup { set: Vec::new(), failpoint: None }
+        let node = Setup { set: Vec::new(), ..Setup::default() }
             .set(format!("security.identity.key_file={}", file("key.pem", server.key_pem())))
             .set(format!("security.identity.cert_file={}", file("chain.pem", server.chain_pem())))
             .set(format!(

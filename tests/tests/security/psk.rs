@@ -6,7 +6,7 @@ const KEY: &[u8] = &[0xa5; 16];
 
 /// A node that creates no devices by itself.
 fn node() -> Node {
-    Setup { set: Vec::new(), failpoint: None }.start()
+    Setup { set: Vec::new(), ..Setup::default() }.start()
 }
 
 #[test]

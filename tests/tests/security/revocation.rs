@@ -15,7 +15,7 @@ fn registered(node: &Node, endpoint: &str) -> Option<Client> {
 }
 
 fn node() -> Node {
-    Setup { set: Vec::new(), failpoint: None }.start()
+    Setup { set: Vec::new(), ..Setup::default() }.start()
 }
 
 /// The session is at an end, and neither resumption nor a handshake brings it back.

@@ -8,7 +8,7 @@ use godwit_tests::{Leshan, Node, Proxy, Security, Setup, wait};
 const KEY: &[u8] = &[0x29; 16];
 
 fn node(endpoints: &[&str]) -> Node {
-    let node = Setup { set: Vec::new(), failpoint: None }.start();
+    let node = Setup { set: Vec::new(), ..Setup::default() }.start();
     for endpoint in endpoints {
         node.admin().psk_device(endpoint, "default", endpoint, KEY);
     }
