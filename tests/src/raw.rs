@@ -202,6 +202,19 @@ impl Raw {
         secure.handshake(&self.socket, self.server, resume)
     }
 
+    /// Shakes hands over DTLS, and loses what the node answers to its Finished; `meanwhile` happens then.
+    pub fn secured_losing_the_end(
+        server: SocketAddr,
+        dtls: Dtls,
+        meanwhile: impl FnOnce(),
+    ) -> Result<Raw, Failure> {
+        let mut raw = Raw::new(server);
+        let mut secure = Box::new(Secure::new(dtls));
+        secure.handshake_losing_the_end(&raw.socket, raw.server, meanwhile)?;
+        raw.secure = RefCell::new(Some(secure));
+        Ok(raw)
+    }
+
     /// Goes on from another port, as behind a NAT that has forgotten it.
     pub fn rebind(&mut self) {
         self.socket = UdpSocket::bind("127.0.0.1:0").unwrap();

@@ -187,6 +187,43 @@ fn a_record_that_is_repeated_has_no_second_effect() {
 }
 
 #[test]
+fn a_finished_that_is_repeated_after_a_kill_is_answered() {
+    for dtls in [psk("a"), psk("a").without_cid()] {
+        let mut node = Node::start();
+        declare(&node, "a");
+        let server = node.coaps();
+        let meanwhile = || {
+            wait("the session to be stored", || (handshakes(&node) == 1.0).then_some(()));
+            node.kill();
+            node.restart();
+        };
+        let mut raw = Raw::secured_losing_the_end(server, dtls, meanwhile).unwrap();
+        assert_eq!(handshakes(&node), 0.0, "it goes on where the other process was killed");
+        raw.register("ep=a&lwm2m=1.1", LINKS);
+    }
+}
+
+#[test]
+fn with_a_strict_floor_no_record_is_taken_twice_whatever_happens() {
+    let mut node = Setup::default().set("dtls.replay_floor=strict").start();
+    declare(&node, "a");
+    let mut raw = Raw::secured(node.coaps(), psk("a"));
+    let id = raw.register("ep=a&lwm2m=1.1", LINKS);
+    let request = raw.numbered(Message::request("POST", &format!("/rd/{id}")));
+    let datagram = raw.datagram(&request);
+    raw.send_bytes(&datagram);
+    raw.next("the answer", |message| message.id() == request.id());
+    node.kill();
+    node.restart();
+    raw.send_bytes(&datagram);
+    wait("the record to be dropped", || {
+        (node.metric_sum("godwit_dtls_records_dropped_total", "reason=\"forged\"") == 1.0).then_some(())
+    });
+    assert_eq!(update(&mut raw, &id), "2.04");
+    assert!(raw.drain().is_empty());
+}
+
+#[test]
 fn a_session_is_resumed_by_its_id_also_after_a_kill_and_after_its_end() {
     let mut node = Node::start();
     declare(&node, "a");

@@ -8,7 +8,10 @@
 //!                                     └─ Closed ─► the endpoint writes it down ─► gone
 //! ```
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use actix::{ActorContext, AsyncContext, Context};
 use godwit_dtls::{self as dtls, Answer, CloseReason, NotStored, Output, Question, StoreKind, cid::Cid};
@@ -42,6 +45,8 @@ pub(super) const WAITING: usize = 4;
 const WAITING_FOR: Duration = Duration::from_millis(1500);
 /// How long the endpoint may take to write down that a session is closed, before our close_notify.
 const CLOSING_FOR: Duration = Duration::from_secs(10);
+/// Plaintexts that wait for their numbers to be written.
+const HELD: usize = 16;
 
 /// What is beneath the core of a secured connection.
 pub(super) enum Lower {
@@ -72,6 +77,8 @@ pub(super) struct Open {
     claims: Option<DeviceId>,
     /// The peer has closed this session: until when our answer waits for that to be written.
     closing: Option<(AssociationId, Instant)>,
+    /// Plaintexts whose numbers are being written before anything answers them (`dtls.replay_floor = "strict"`).
+    held: VecDeque<(u64, Vec<u8>)>,
 }
 
 impl Lower {
@@ -88,7 +95,8 @@ impl Lower {
     /// `claims`: the device whose session on record it is.
     pub(super) fn open(channel: Channel, claims: Option<DeviceId>) -> Self {
         let tries = Mode::Unknown;
-        Self::Open(Box::new(Open { channel, tries, lookup_failed: false, claims, closing: None }))
+        let held = VecDeque::new();
+        Self::Open(Box::new(Open { channel, tries, lookup_failed: false, claims, closing: None, held }))
     }
 
     /// When the connection goes, whatever else happens.
@@ -169,7 +177,7 @@ impl ConnectionActor {
             Output::Ask(ticket, question) => self.ask(now, ticket, question, ctx),
             Output::Established { resumed, .. } => self.established(now, resumed, ctx),
             Output::Application { bytes, number, newest } => {
-                self.handle_plaintext(now, &bytes, number, newest);
+                self.handle_plaintext(now, bytes, number, newest);
             }
             Output::NumbersDue => self.report(),
             Output::HandshakeFailed(failure) => self.handshake_failed(failure),
@@ -203,11 +211,11 @@ impl ConnectionActor {
         }
     }
 
-    fn handle_plaintext(&mut self, now: Instant, plaintext: &[u8], number: u64, newest: bool) {
+    fn handle_plaintext(&mut self, now: Instant, plaintext: Vec<u8>, number: u64, newest: bool) {
         let Some(channel) = self.channel() else { return };
         let moved = channel.heard(newest);
         let (place, ping) = (channel.place(), channel.ping());
-        let pong = channel.is_pong(plaintext);
+        let pong = channel.is_pong(&plaintext);
         self.moved(moved, place);
         if let Some(ping) = ping {
             self.seal(now, &ping);
@@ -215,8 +223,27 @@ impl ConnectionActor {
         if pong {
             return;
         }
-        let fate = self.core.handle_record(now, number, plaintext);
-        self.count(fate);
+        if !self.ground().settings().strict_floor {
+            let fate = self.core.handle_record(now, number, &plaintext);
+            return self.count(fate);
+        }
+        self.report();
+        if let Some(Lower::Open(open)) = self.lower.as_deref_mut() {
+            if open.held.len() >= HELD {
+                // Their write has failed, and the device repeats them.
+                open.held.clear();
+            }
+            open.held.push_back((number, plaintext));
+        }
+    }
+
+    /// The number of the longest held plaintext is on record.
+    fn let_go(&mut self, now: Instant) {
+        let Some(Lower::Open(open)) = self.lower.as_deref_mut() else { return };
+        if let Some((number, plaintext)) = open.held.pop_front() {
+            let fate = self.core.handle_record(now, number, &plaintext);
+            self.count(fate);
+        }
     }
 
     /// Follows the device to where it is now.
@@ -282,7 +309,9 @@ impl ConnectionActor {
                 open.channel.ask(ticket, association);
                 match open.claims {
                     Some(device) => self.hand_up(now, device, Uplink::SessionPromoted { association }),
-                    None => self.answer_store(now, association, Err(NotStored)),
+                    None => {
+                        self.answer_store(now, association, Err(NotStored));
+                    }
                 }
             }
         }
@@ -337,7 +366,8 @@ impl ConnectionActor {
         let place = channel.place();
         let bound = self.shard.bound_of(place.socket);
         let (Some(subject), Some(bound)) = (Subject::read(session.subject()), bound) else {
-            return self.answer_store(now, association, Err(NotStored));
+            self.answer_store(now, association, Err(NotStored));
+            return;
         };
         let provisional = kind == StoreKind::Provisional;
         let rotated = !provisional && subject.rotated;
@@ -350,12 +380,17 @@ impl ConnectionActor {
         self.hand_up(now, subject.device, Uplink::SessionEstablished { session: Box::new(session), rotated });
     }
 
-    fn answer_store(&mut self, now: Instant, association: AssociationId, result: Result<(), NotStored>) {
-        if let Some(channel) = self.channel()
-            && let Some(ticket) = channel.answered(association)
-        {
-            channel.provide(now, ticket, Answer::Stored(result));
-        }
+    /// Answers what the handshake under way asks to be written; `false`: it asks nothing of this association.
+    fn answer_store(
+        &mut self,
+        now: Instant,
+        association: AssociationId,
+        result: Result<(), NotStored>,
+    ) -> bool {
+        let Some(channel) = self.channel() else { return false };
+        let Some(ticket) = channel.answered(association) else { return false };
+        channel.provide(now, ticket, Answer::Stored(result));
+        true
     }
 
     /// What could not be handed up gets the answer that the endpoint can't give.
@@ -364,7 +399,9 @@ impl ConnectionActor {
             Uplink::SessionEstablished { session, .. } => {
                 self.answer_store(now, session.association, Err(NotStored));
             }
-            Uplink::SessionPromoted { association } => self.answer_store(now, *association, Err(NotStored)),
+            Uplink::SessionPromoted { association } => {
+                self.answer_store(now, *association, Err(NotStored));
+            }
             // The datagrams that wait are dropped in time; the device repeats them.
             _ => {}
         }
@@ -373,7 +410,10 @@ impl ConnectionActor {
     pub(super) fn handle_session(&mut self, now: Instant, downlink: Downlink, ctx: &mut Context<Self>) {
         match downlink {
             Downlink::SessionStored { association } => {
-                self.answer_store(now, association, Ok(()));
+                if self.answer_store(now, association, Ok(())) {
+                    return;
+                }
+                self.let_go(now);
                 let Some(Lower::Open(open)) = self.lower.as_deref_mut() else { return };
                 if open.closing.is_some_and(|(closing, _)| closing == association) {
                     open.channel.close(now);
@@ -390,6 +430,10 @@ impl ConnectionActor {
                 if let Some(Lower::Claiming(_)) = self.lower.as_deref() {
                     self.shard.metrics.dtls.claims[Claim::Lost].increment(1);
                     return ctx.stop();
+                }
+                let own = self.secured().is_some_and(|secured| secured.association == association);
+                if own && reason == Refusal::Revoked {
+                    return self.handle_revoked(now, None, ctx);
                 }
                 tracing::debug!(?reason, "a session was not stored");
                 if reason == Refusal::Unavailable

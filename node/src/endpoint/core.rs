@@ -470,7 +470,7 @@ impl Core {
                 self.update_stored(now, link, call, registered, event, objects);
             }
             Then::Session(new) => self.session_stored(*new),
-            Then::Closed { link, association } => {
+            Then::SessionWritten { link, association } => {
                 self.downlink(link, Downlink::SessionStored { association });
             }
             Then::Promoted { link, association, removed } => {

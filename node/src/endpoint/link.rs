@@ -136,7 +136,8 @@ pub enum Uplink {
         /// The session.
         association: AssociationId,
     },
-    /// Numbers to be written; nobody waits for it. The client has its Finished answered by now.
+    /// Numbers to be written; under `dtls.replay_floor = "strict"` answered by [`Downlink::SessionStored`]. The client has its
+    /// Finished answered by now.
     SessionNumbers {
         /// The session.
         association: AssociationId,

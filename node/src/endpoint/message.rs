@@ -130,8 +130,8 @@ pub(super) enum Then {
     Session(Box<NewSession>),
     /// The same of a provisional session that is one no longer; `removed` made room for it.
     Promoted { link: Link, association: AssociationId, removed: Vec<AssociationId> },
-    /// Tell the connection that its session is closed on record.
-    Closed { link: Link, association: AssociationId },
+    /// Tell the connection that what it said of its session is on record.
+    SessionWritten { link: Link, association: AssociationId },
     /// Answer a de-register and stop.
     Deregister { link: Link, call: Call },
     /// The registration has expired: publish the event, whose id in the outbox is given.

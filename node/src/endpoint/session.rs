@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     clock::Reading,
+    config::ReplayFloor,
     identity::{AssociationId, SessionId},
     shard::ActorKey,
     store::{Change, Numbers, SESSIONS, Session, StoreError, value::credential::Mode},
@@ -194,7 +195,10 @@ impl Core {
                 if let Some(held) = self.sessions.find_mut(association) {
                     (held.numbers, held.settled) = (numbers, true);
                     let marks = held.marks();
-                    self.persist(vec![marks], Then::Nothing);
+                    // "strict": what brought the record waits for this.
+                    let strict = self.services.process.config.dtls.replay_floor == ReplayFloor::Strict;
+                    let written = Then::SessionWritten { link, association };
+                    self.persist(vec![marks], if strict { written } else { Then::Nothing });
                 }
             }
             Uplink::SessionMoved { association, peer, local } => {
@@ -367,7 +371,11 @@ impl Core {
                 changes = vec![Change::RemoveSession(association)];
             }
         }
-        let then = if end == SessionEnd::Closed { Then::Closed { link, association } } else { Then::Nothing };
+        let then = if end == SessionEnd::Closed {
+            Then::SessionWritten { link, association }
+        } else {
+            Then::Nothing
+        };
         self.persist(changes, then);
     }
 

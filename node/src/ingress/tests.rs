@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use super::{
     admission::{Admission, Budgets},
     shard::{self, Listener, Security},
-    socket::Kind,
+    socket::{BoundSocket, Kind},
 };
 use crate::{
     clock,
@@ -152,6 +152,20 @@ struct Node {
 
 impl Node {
     fn start(shards: usize, budgets: Budgets) -> Self {
+        let listener = Listener { address: "127.0.0.1:0".parse().unwrap(), kind: Kind::Dtls };
+        Self::over(shard::bind_all(&[listener], shards, 1 << 20).unwrap(), budgets)
+    }
+
+    /// Where the kernel leaves it to the shards to pass records on.
+    fn unsteered(shards: usize) -> Self {
+        let listener = Listener { address: "127.0.0.1:0".parse().unwrap(), kind: Kind::Plain };
+        let mut sockets = shard::bind_all(&[listener], shards, 1 << 20).unwrap();
+        sockets.iter_mut().flatten().for_each(|socket| socket.kind = Kind::Dtls);
+        Self::over(sockets, budgets())
+    }
+
+    fn over(sockets: Vec<Vec<BoundSocket>>, budgets: Budgets) -> Self {
+        let shards = sockets.len();
         let system = actix::System::new();
         let inner = Embedded::in_memory(embedded::Options::default()).unwrap();
         let store = Arc::new(SlowStore { inner, held: Mutex::default() });
@@ -166,8 +180,6 @@ impl Node {
             Admission::new(budgets),
             false,
         ));
-        let listener = Listener { address: "127.0.0.1:0".parse().unwrap(), kind: Kind::Dtls };
-        let sockets = shard::bind_all(&[listener], shards, 1 << 20).unwrap();
         let address = sockets[0][0].local();
         let second = u32::try_from(clock::unix_ms() / 1000).unwrap();
         let arbiters = sockets
@@ -222,6 +234,7 @@ struct Device {
     endpoint: String,
     client: Client,
     peer: Peer,
+    tokens: u64,
     random: SystemRandom,
     out: Vec<Output>,
 }
@@ -236,6 +249,7 @@ impl Device {
             endpoint: endpoint.to_owned(),
             client: Client::new(settings, Some(&[])),
             peer: Peer::new(Arc::default(), 1, 1),
+            tokens: 0,
             random: SystemRandom::new(),
             out: Vec::new(),
         }
@@ -301,7 +315,18 @@ impl Device {
     fn register(&mut self) -> Code {
         let mut request = Request::post("rd").content(40, "</1/0>,</3/0>");
         request.uri_query = vec![format!("ep={}", self.endpoint), "lwm2m=1.1".into()];
-        self.peer.request(clock::now(), Token::from(7), request, true).unwrap();
+        self.ask(request)
+    }
+
+    fn rebind(&mut self) {
+        let server = self.socket.peer_addr().unwrap();
+        self.socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        self.socket.connect(server).unwrap();
+    }
+
+    fn ask(&mut self, request: Request) -> Code {
+        self.tokens += 1;
+        self.peer.request(clock::now(), Token::from(self.tokens), request, true).unwrap();
         let begun = clock::now();
         loop {
             while let Some(message) = self.peer.poll_transmit() {
@@ -391,4 +416,19 @@ fn a_store_that_fails_looks_like_an_unknown_identity_and_leaves_nothing() {
     device.begin();
     device.finish().unwrap();
     assert_eq!(device.register(), Code::CREATED);
+}
+
+#[test]
+fn shards_pass_on_what_the_kernel_does_not_steer() {
+    let node = Node::unsteered(3);
+    node.declare("a");
+    let mut device = node.device("a");
+    device.begin();
+    device.finish().unwrap();
+    assert_eq!(device.register(), Code::CREATED);
+    // One port in three leads to the shard that has the session.
+    for _ in 0..8 {
+        device.rebind();
+        assert_eq!(device.ask(Request::get("/.well-known/core")), Code::CONTENT);
+    }
 }
