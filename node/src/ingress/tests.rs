@@ -100,6 +100,9 @@ impl StateStore for SlowStore {
     fn counts(&self) -> StoreFuture<Counts> {
         self.inner.counts()
     }
+    fn probe(&self) -> StoreFuture<()> {
+        self.inner.probe()
+    }
     fn take_lanes(&self, owner: &crate::identity::Owner, count: u16) -> StoreFuture<Vec<Lane>> {
         self.inner.take_lanes(owner, count)
     }
