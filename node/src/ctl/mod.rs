@@ -5,7 +5,7 @@
 //! console        tables for people, JSON for scripts
 //! fault          what goes wrong, and the exit code
 //! filter         which of many are listed
-//! devices profiles models registrations operations telemetry     one noun each, with its verbs
+//! devices profiles models registrations operations telemetry store     one noun each, with its verbs
 //! import         devices from CSV, NDJSON, ThingsBoard's JSON, and name patterns
 //! live           a table that redraws itself
 //! ```
@@ -23,6 +23,7 @@ mod models;
 mod operations;
 mod profiles;
 mod registrations;
+mod store;
 mod telemetry;
 
 use std::io::{self, IsTerminal, Write};
@@ -67,6 +68,9 @@ enum Noun {
     /// Telemetry: look at what leaves the node
     #[command(subcommand)]
     Telemetry(telemetry::Verb),
+    /// The store: keys of its secrets
+    #[command(subcommand)]
+    Store(store::Verb),
 }
 
 impl Ctl {
@@ -94,6 +98,7 @@ impl Ctl {
                 Noun::Registrations(verb) => verb.run(connection, &mut console).await,
                 Noun::Operations(verb) => verb.run(connection, &mut console).await,
                 Noun::Telemetry(verb) => verb.run(connection, &mut console).await,
+                Noun::Store(verb) => verb.run(connection, &mut console).await,
             }
         };
         let ended = tokio::select! {

@@ -219,6 +219,7 @@ fn endpoint_name(loaded: &DeviceRecord, wanted: &Wanted) -> Option<Arc<str>> {
 fn serves(loaded: &DeviceRecord, command: bool) -> bool {
     loaded.registration.is_some()
         || loaded.applied.is_some()
+        || !loaded.sessions.is_empty()
         || !loaded.operations.is_empty()
         || !loaded.events.is_empty()
         || (command && loaded.document.is_some())

@@ -114,6 +114,10 @@ pub trait Endpoints: Send + Sync + 'static {
     /// live actors follow: a new profile is applied as a difference, a revoked credential ends the session.
     fn device_changed(&self, device: DeviceId) -> BoxFuture<'static, ()>;
 
+    /// Has a device given up and claimed anew, which writes what only its owner may: sessions under an older store key
+    /// are sealed anew soon after. Its sessions go on.
+    fn reclaim(&self, device: DeviceId) -> BoxFuture<'static, ()>;
+
     /// Tells that a profile was changed in the store. Connected devices get the difference.
     fn profile_changed(&self, profile: &str) -> BoxFuture<'static, ()>;
 

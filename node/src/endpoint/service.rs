@@ -99,6 +99,19 @@ impl Endpoints for Service {
         })
     }
 
+    fn reclaim(&self, device: DeviceId) -> BoxFuture<'static, ()> {
+        let service = self.clone();
+        Box::pin(async move {
+            if let Some(holder) = service.process.directory.find(device) {
+                let (done, freed) = oneshot::channel();
+                service.process.inboxes.of(holder).push(ShardMessage::Release { device, done });
+                // Answered by being dropped.
+                drop(freed.await);
+            }
+            service.send(device, ShardMessage::Due(vec![device]));
+        })
+    }
+
     fn profile_changed(&self, profile: &str) -> BoxFuture<'static, ()> {
         let service = self.clone();
         let name: Arc<str> = profile.into();

@@ -104,7 +104,7 @@ pub(crate) fn process(store: Arc<dyn StateStore>, sealer: Arc<Sealer>, shards: u
 fn services() -> Rc<Shared> {
     let store = Arc::new(Embedded::in_memory(Options::default()).unwrap());
     Rc::new(Shared {
-        process: Arc::new(process(store, Arc::new(Sealer::new(&[1; 32])), 1)),
+        process: Arc::new(process(store, Arc::new(Sealer::new(&[1; 32]).accepting(&[9; 32])), 1)),
         shard: 0,
         timers: Rc::new(Timers::new(clock::now())),
         metrics: Rc::new(metrics::Shard::new(0)),

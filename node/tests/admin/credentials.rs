@@ -6,10 +6,11 @@ use godwit::{
     store::{Change, Claim, Fence, Numbers, Session, StateStore, value},
 };
 use godwit_proto::v1::{
-    CreateDeviceRequest, Credential, Device, GetDeviceRequest, UpdateDeviceRequest,
+    CreateDeviceRequest, Credential, Device, GetDeviceRequest, ResealRequest, UpdateDeviceRequest,
     credential::{Mode, Psk, RawPublicKey, X509},
     device::session::State,
     device_service_client::DeviceServiceClient,
+    store_service_client::StoreServiceClient,
 };
 use rcgen::{CertificateParams, DnType, KeyPair, PublicKeyData as _};
 use tonic::{Code, transport::Channel};
@@ -230,6 +231,26 @@ async fn thingsboards_raw_keys_and_certificates_are_imported() {
     assert_eq!(BASE64.encode(&rpk.rpk.unwrap().key), key);
     let x509 = shown(&mut devices, "X509-1").await.credential.unwrap();
     assert_eq!(BASE64.encode(&x509.x509.unwrap().certificate), own);
+}
+
+#[tokio::test]
+async fn resealing_names_the_devices_whose_sessions_their_owners_must_write() {
+    let node = Node::open().await;
+    let mut client = Client::new(node.channel().await);
+    let psk = Credential { psk: Some(Psk::default()), ..Default::default() };
+    for endpoint in ["a", "b"] {
+        client.create_device(create(endpoint, psk.clone())).await.unwrap();
+    }
+    with_session(&*node.store, DeviceId::of("a"), 1, |it| it).await;
+    let mut store = StoreServiceClient::new(node.channel().await);
+    let request = ResealRequest { page_size: 1, ..Default::default() };
+    let first = store.reseal(request).await.unwrap().into_inner();
+    let rest = ResealRequest { page_token: first.next_page_token.clone(), ..Default::default() };
+    let second = store.reseal(rest).await.unwrap().into_inner();
+    assert_eq!((first.devices, second.devices, second.next_page_token.as_str()), (1, 1, ""));
+    assert_eq!((first.sessions + second.sessions, first.credentials + second.credentials), (1, 0));
+    let told = node.endpoints.told.lock().unwrap().clone();
+    assert!(told.contains(&format!("reclaim {}", DeviceId::of("a"))), "{told:?}");
 }
 
 #[tokio::test]

@@ -167,6 +167,11 @@ impl Endpoints for Double {
         Box::pin(async {})
     }
 
+    fn reclaim(&self, device: DeviceId) -> BoxFuture<'static, ()> {
+        self.told.lock().unwrap().push(format!("reclaim {device}"));
+        Box::pin(async {})
+    }
+
     fn profile_changed(&self, profile: &str) -> BoxFuture<'static, ()> {
         self.told.lock().unwrap().push(format!("profiles/{profile}"));
         Box::pin(async {})

@@ -14,7 +14,7 @@ use crate::{
     admin::error::{AdminError, invalid},
     entropy,
     identity::DeviceId,
-    seal::Sealer,
+    seal::{SealError, Sealer},
     store::value::{self, credential::Mode as Stored},
 };
 
@@ -102,6 +102,22 @@ pub(in crate::admin) fn rotate(
         credential.previous_secret = replaced;
     }
     Ok(generated)
+}
+
+/// Seals a credential's secrets under the newer store key. Whether one lay under the older.
+pub(in crate::admin) fn reseal(
+    credential: &mut value::Credential,
+    device: DeviceId,
+    sealer: &Sealer,
+) -> Result<bool, SealError> {
+    let mut changed = false;
+    for sealed in [&mut credential.secret, &mut credential.previous_secret] {
+        if !sealed.is_empty() && sealer.is_stale(sealed) {
+            *sealed = sealer.seal(device, &sealer.open(device, sealed)?);
+            changed = true;
+        }
+    }
+    Ok(changed)
 }
 
 /// What is shown of a credential: everything but secrets.
@@ -358,6 +374,18 @@ mod tests {
         rotate(request("03"), "ep", &mut credential, &sealer()).unwrap();
         assert_eq!((open(&credential.secret), open(&credential.previous_secret)), (vec![3], vec![1]));
         assert_eq!(credential.version, version);
+    }
+
+    #[test]
+    fn a_credential_is_sealed_anew_under_the_newer_key_once() {
+        let mut credential = check(psk("", hex("01")), "ep", None).unwrap().credential;
+        let device = DeviceId::of("ep");
+        let both = Sealer::new(&[2; 32]).accepting(&[1; 32]);
+        assert_eq!(reseal(&mut credential, device, &both), Ok(true));
+        assert_eq!(reseal(&mut credential, device, &both), Ok(false));
+        assert_eq!(Sealer::new(&[2; 32]).open(device, &credential.secret), Ok(vec![1]));
+        let stranger = Sealer::new(&[3; 32]);
+        assert_eq!(reseal(&mut credential, device, &stranger), Err(SealError::UnknownKey));
     }
 
     #[test]

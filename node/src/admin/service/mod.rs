@@ -6,6 +6,7 @@ pub(super) mod model;
 pub(super) mod operation;
 pub(super) mod profile;
 pub(super) mod registration;
+pub(super) mod store;
 pub(super) mod telemetry;
 mod values;
 mod wait;

@@ -336,6 +336,22 @@ fn a_stored_session_goes_on_exactly_or_with_a_jump() {
 }
 
 #[test]
+fn a_claim_seals_anew_what_lies_under_an_older_key() {
+    let (device, keys) = (DeviceId::of(NAME), b"keys");
+    let sealed = Sealer::new(&[9; 32]).seal_session(device, association(1), keys);
+    let record = DeviceRecord {
+        sessions: vec![Session { sealed, expires_at: u64::MAX, ..session(1) }],
+        ..DeviceRecord::default()
+    };
+    let (mut bench, _) = bench(record, true);
+    bench.apply(Input::Deadline);
+    let written = bench.write_all();
+    let Some(Change::Session(written)) = written.first() else { panic!("{written:?}") };
+    let opened = Sealer::new(&[1; 32]).open_session(device, association(1), &written.sealed);
+    assert_eq!(opened, Ok(keys.to_vec()));
+}
+
+#[test]
 fn a_session_that_is_gone_closed_or_revoked_is_not_given_out() {
     let record = DeviceRecord {
         sessions: vec![
