@@ -82,6 +82,9 @@ impl StateStore for SlowStore {
             answer.await
         })
     }
+    fn probe(&self) -> StoreFuture<()> {
+        self.inner.probe()
+    }
     fn load(&self, device: DeviceId) -> StoreFuture<Option<DeviceRecord>> {
         self.inner.load(device)
     }
