@@ -82,9 +82,6 @@ impl StateStore for SlowStore {
             answer.await
         })
     }
-    fn probe(&self) -> StoreFuture<()> {
-        self.inner.probe()
-    }
     fn load(&self, device: DeviceId) -> StoreFuture<Option<DeviceRecord>> {
         self.inner.load(device)
     }
