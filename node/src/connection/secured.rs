@@ -33,7 +33,7 @@ use crate::{
     identity::{AssociationId, DeviceId, SessionId},
     ingress::admission::Handshake,
     metrics::{
-        dtls::{AddressMove, Alert, Claim, Mode, Outcome, RecordDrop, Resumption, SessionEnd as Ended},
+        dtls::{AddressMove, Claim, Mode, Outcome, RecordDrop, Resumption, SessionEnd as Ended},
         labels::DropReason,
     },
     shard::outbox::Transmit,
@@ -548,7 +548,7 @@ impl ConnectionActor {
         let metrics = &self.shard.metrics.dtls;
         metrics.sessions_ended[fate::end(reason)].increment(1);
         if matches!(reason, CloseReason::PeerClosed | CloseReason::PeerAlert(_)) {
-            metrics.alerts[Alert::Received].increment(1);
+            metrics.alerts_received.increment(1);
         }
         let (device, exact) = (self.core.device(), self.exact());
         if let (Some(device), Some((association, numbers))) = (device, exact) {

@@ -44,8 +44,6 @@ label! {
         InFlight = "in_flight",
         /// `limits.handshakes_per_prefix` of its /24 or /56 are under way.
         Prefix = "prefix",
-        /// The node is draining.
-        Draining = "draining",
         /// Bytes that are no handshake.
         Malformed = "malformed",
         /// A message out of turn, or larger than the limits.
@@ -106,8 +104,6 @@ label! {
         Forged = "forged",
         /// Epoch 0 on a live session, but for a ClientHello.
         Plaintext = "plaintext",
-        /// More than the negotiated limit.
-        TooLong = "too_long",
         /// Came before the handshake was done, and there was no room to keep it.
         Early = "early",
         /// Authenticated, but not what may come now.
@@ -173,16 +169,6 @@ label! {
     }
 }
 
-label! {
-    /// Direction of an alert.
-    Alert {
-        /// Sent by the node.
-        Sent = "sent",
-        /// Received, authenticated.
-        Received = "received",
-    }
-}
-
 /// The DTLS metrics of one shard, at [`super::Shard::dtls`].
 #[derive(Debug)]
 pub struct Dtls {
@@ -194,10 +180,8 @@ pub struct Dtls {
     pub refusals: Family<Refusal, Counter>,
     /// See [`names::DTLS_COOKIES`].
     pub cookies: Family<Cookie, Counter>,
-    /// See [`names::DTLS_RETRANSMISSIONS`].
-    pub retransmissions: Counter,
-    /// See [`names::DTLS_ALERTS`].
-    pub alerts: Family<Alert, Counter>,
+    /// See [`names::DTLS_ALERTS_RECEIVED`].
+    pub alerts_received: Counter,
     /// See [`names::DTLS_RECORDS_RECEIVED`].
     pub records_received: Counter,
     /// See [`names::DTLS_RECORDS_SENT`].
@@ -231,8 +215,7 @@ impl Dtls {
             in_flight: names::DTLS_HANDSHAKES_IN_FLIGHT.gauge(&[s]),
             refusals: Family::new(|reason| names::DTLS_REFUSALS.counter(&[s, reason])),
             cookies: Family::new(|result| names::DTLS_COOKIES.counter(&[s, result])),
-            retransmissions: names::DTLS_RETRANSMISSIONS.counter(&[s]),
-            alerts: Family::new(|direction| names::DTLS_ALERTS.counter(&[s, direction])),
+            alerts_received: names::DTLS_ALERTS_RECEIVED.counter(&[s]),
             records_received: names::DTLS_RECORDS_RECEIVED.counter(&[s]),
             records_sent: names::DTLS_RECORDS_SENT.counter(&[s]),
             records_dropped: Family::new(|reason| names::DTLS_RECORDS_DROPPED.counter(&[s, reason])),

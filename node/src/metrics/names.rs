@@ -45,10 +45,8 @@ definitions! {
     DTLS_REFUSALS = Counter "godwit_dtls_refusals_total" ["shard", "reason"];
     /// ClientHellos that were asked for a cookie or brought one, by result.
     DTLS_COOKIES = Counter "godwit_dtls_cookies_total" ["shard", "result"];
-    /// Handshake flights sent again.
-    DTLS_RETRANSMISSIONS = Counter "godwit_dtls_retransmissions_total" ["shard"];
-    /// Alerts, by direction.
-    DTLS_ALERTS = Counter "godwit_dtls_alerts_total" ["shard", "direction"];
+    /// Authenticated alerts from devices that ended their session, close_notify included.
+    DTLS_ALERTS_RECEIVED = Counter "godwit_dtls_alerts_received_total" ["shard"];
     /// Records accepted on sessions.
     DTLS_RECORDS_RECEIVED = Counter "godwit_dtls_records_received_total" ["shard"];
     /// Records sent on sessions.

@@ -70,6 +70,9 @@ fn refusal(failure: HandshakeFailure) -> Refusal {
             Unacceptable::Revoked | Unacceptable::Unknown => Refusal::Credential,
             Unacceptable::Denied => Refusal::Mode,
         },
+        HandshakeFailure::Renegotiation => Refusal::Renegotiation,
+        HandshakeFailure::Signature(_) => Refusal::Signature,
+        HandshakeFailure::Certificate(_) => Refusal::Untrusted,
         HandshakeFailure::NotStored => Refusal::Store,
         _ => Refusal::Unexpected,
     }
