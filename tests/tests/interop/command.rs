@@ -225,11 +225,7 @@ struct Script {
 
 impl Script {
     fn start(peer: &str, file: &str, verb: &'static str, start: &Start) -> Option<Script> {
-        let tool = match peer {
-            "pion" => "go",
-            "python" => "python3",
-            _ => "npm",
-        };
+        let tool = if peer == "node" { "npm" } else { "python3" };
         if Command::new(tool).arg("--help").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
             skip(tool);
             return None;
