@@ -134,8 +134,9 @@ fn what_was_durable_is_in_the_file_after_a_kill() {
         let (written, broken) = numbers(&dir);
         let missing: Vec<_> = durable.iter().filter(|number| !written.contains(number)).collect();
         assert_eq!(missing, Vec::<&u32>::new(), "of {}", durable.len());
-        assert!(written.is_sorted() && broken <= 1, "{broken} broken lines");
-        assert!(written.len() <= durable.len() + 1, "each once");
+        assert!(written.is_sorted_by(|a, b| a < b) && broken <= 1, "each once, {broken} broken lines");
+        // The first is said on a line of the test harness; the last may be killed between its write and its word.
+        assert!(written.len() <= durable.len() + 2, "{} of {}", durable.len(), written.len());
         fs::remove_dir_all(dir).unwrap();
     }
 }
