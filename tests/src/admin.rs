@@ -106,6 +106,26 @@ impl Admin {
         run(DeviceServiceClient::new(self.channel.clone()).create_device(request))
     }
 
+    /// BatchCreateDevices, as many times as these need; each must be made.
+    pub fn create_devices(&self, devices: Vec<Device>) {
+        for chunk in devices.chunks(500) {
+            let requests = chunk
+                .iter()
+                .map(|device| v1::CreateDeviceRequest { device: Some(device.clone()), ..Default::default() })
+                .collect();
+            let request = v1::BatchCreateDevicesRequest { requests };
+            let made =
+                run(DeviceServiceClient::new(self.channel.clone()).batch_create_devices(request)).unwrap();
+            for outcome in made.outcomes {
+                let made = matches!(
+                    outcome.outcome,
+                    Some(v1::batch_create_devices_response::outcome::Outcome::Device(_))
+                );
+                assert!(made, "{outcome:?}");
+            }
+        }
+    }
+
     /// UpdateDevice.
     pub fn update_device(&self, device: Device, fields: &[&str]) -> Result<Device, Status> {
         let paths = fields.iter().map(|&field| field.into()).collect();

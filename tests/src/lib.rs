@@ -37,7 +37,7 @@ pub use pki::{Authority, Identity, pem};
 pub use proxy::{Faults, Proxy};
 pub use raw::{Message, Raw};
 pub use report::report;
-pub use scale::{Hostile, LoadKill, Scale};
+pub use scale::{Hostile, LoadKill, MixedFleet, Scale};
 pub use secure::Dtls;
 pub use security::Security;
 pub use sink::Sink;

@@ -12,6 +12,27 @@ pub struct Scale {
     pub load_kill: LoadKill,
     /// See `hostile`.
     pub hostile: Hostile,
+    /// See `mixed_fleet`.
+    pub mixed_fleet: MixedFleet,
+}
+
+/// Devices of every security mode at once, each of which notifies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MixedFleet {
+    /// Devices without DTLS.
+    pub no_sec: u32,
+    /// Devices with certificates.
+    pub x509: u32,
+    /// Devices with pre-shared keys.
+    pub psk: u32,
+    /// Devices with raw public keys.
+    pub rpk: u32,
+    /// Registrations per second, for each mode.
+    pub register_rate: u32,
+    /// Notifications per second, for each mode.
+    pub notify_rate: u32,
+    /// How long they notify.
+    pub duration: Duration,
 }
 
 /// A fleet notifies into the file sink while the node is killed.
@@ -46,6 +67,15 @@ impl Scale {
         name: "test",
         load_kill: LoadKill { devices: 300, rate: 300, duration: Duration::from_secs(6), kills: 1 },
         hostile: Hostile { datagrams: 20_000, rate: 4000, growth: 2 << 20, stored: 8 << 20 },
+        mixed_fleet: MixedFleet {
+            no_sec: 182,
+            x509: 182,
+            psk: 18,
+            rpk: 18,
+            register_rate: 50,
+            notify_rate: 40,
+            duration: Duration::from_secs(5),
+        },
     };
 
     /// `make soak`.
@@ -53,6 +83,15 @@ impl Scale {
         name: "soak",
         load_kill: LoadKill { devices: 10_000, rate: 5000, duration: Duration::from_secs(60), kills: 3 },
         hostile: Hostile { datagrams: 1_000_000, rate: 20_000, growth: 4 << 20, stored: 64 << 20 },
+        mixed_fleet: MixedFleet {
+            no_sec: 20_000,
+            x509: 20_000,
+            psk: 2_000,
+            rpk: 2_000,
+            register_rate: 300,
+            notify_rate: 500,
+            duration: Duration::from_secs(60),
+        },
     };
 
     /// What the environment variable `SCALE` names, "test" where it is not set.
