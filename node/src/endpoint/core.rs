@@ -418,6 +418,7 @@ impl Core {
             // The caller hears what happened, though a later owner may not know it.
             Then::Ended(operation) => self.operation_ended(now, *operation),
             Then::Session(new) => self.session_not_stored(&new, error),
+            Then::Claimed { link, session } => self.session_not_given(link, session),
             Then::Promoted { link, association, .. } => {
                 self.refuse_session(link, association, Refusal::Unavailable);
             }
@@ -470,6 +471,7 @@ impl Core {
                 self.update_stored(now, link, call, registered, event, objects);
             }
             Then::Session(new) => self.session_stored(*new),
+            Then::Claimed { link, session } => self.session_given(link, session),
             Then::SessionWritten { link, association } => {
                 self.downlink(link, Downlink::SessionStored { association });
             }

@@ -132,6 +132,8 @@ pub(super) enum Then {
     Promoted { link: Link, association: AssociationId, removed: Vec<AssociationId> },
     /// Tell the connection that what it said of its session is on record.
     SessionWritten { link: Link, association: AssociationId },
+    /// A claimed session's jump is written, and its connection may go on.
+    Claimed { link: Link, session: Box<Session> },
     /// Answer a de-register and stop.
     Deregister { link: Link, call: Call },
     /// The registration has expired: publish the event, whose id in the outbox is given.

@@ -329,8 +329,30 @@ impl Core {
         };
         session.numbers = held.numbers;
         held.link = Some(link);
-        let exact = std::mem::replace(&mut held.exact, true);
-        self.downlink(link, Downlink::SessionClaimed { session: Box::new(session), exact });
+        let session = Box::new(session);
+        if std::mem::replace(&mut held.exact, true) {
+            return self.downlink(link, Downlink::SessionClaimed { session, exact: true });
+        }
+        // Until this is written, another crash would have the next owner use the same numbers.
+        let marks = held.marks();
+        self.persist(vec![marks], Then::Claimed { link, session });
+    }
+
+    /// The numbers after a jump are on record: its connection may use them.
+    pub(super) fn session_given(&mut self, link: Link, session: Box<Session>) {
+        let used = self.sessions.find(session.association).and_then(|held| held.link);
+        // Else it was revoked, or its connection is gone.
+        if used.is_some_and(|used| used.connection == link.connection) {
+            self.downlink(link, Downlink::SessionClaimed { session, exact: false });
+        }
+    }
+
+    pub(super) fn session_not_given(&mut self, link: Link, session: Box<Session>) {
+        let association = session.association;
+        if let Some(held) = self.sessions.find_mut(association) {
+            (held.link, held.exact, held.whole) = (None, false, Some(session));
+        }
+        self.refuse_session(link, association, Refusal::Unavailable);
     }
 
     fn session_moved(

@@ -325,12 +325,15 @@ fn a_stored_session_goes_on_exactly_or_with_a_jump() {
     for (exact, next) in [(true, 10), (false, (1 << 20) + 3)] {
         let (mut bench, _) = bench(record(), exact);
         bench.hear(secured(1), Uplink::SessionClaim { association: association(1) });
-        let given = bench.downlinks.iter().find_map(|downlink| match downlink {
-            Downlink::SessionClaimed { session, exact } => Some((session.numbers, *exact)),
-            _ => None,
-        });
-        assert_eq!(given, Some((at(next), exact)));
+        let given = |bench: &Bench| {
+            bench.downlinks.iter().find_map(|downlink| match downlink {
+                Downlink::SessionClaimed { session, exact } => Some((session.numbers, *exact)),
+                _ => None,
+            })
+        };
+        assert_eq!(given(&bench).is_some(), exact, "a jump waits for the store");
         let written = marks(&bench.write_all(), 1);
+        assert_eq!(given(&bench), Some((at(next), exact)));
         assert_eq!(written.is_empty(), exact, "a jump is on record before another crash repeats it");
     }
 }
