@@ -40,7 +40,7 @@ use crate::{
     store::Session,
 };
 
-/// Datagrams of one device that wait for its session, and how long they do (`cluster.md`).
+/// Datagrams of one device that wait for its session, and how long they do.
 pub(super) const WAITING: usize = 4;
 const WAITING_FOR: Duration = Duration::from_millis(1500);
 /// How long the endpoint may take to write down that a session is closed, before our close_notify.

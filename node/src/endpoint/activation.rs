@@ -33,7 +33,7 @@ use crate::{
     store::{Claim, DeviceRecord, Expect, Fence, StoreError},
 };
 
-/// How long another shard may take to give a device up, and a device's packets wait (`cluster.md`).
+/// How long another shard may take to give a device up, and a device's packets wait.
 const RELEASE_WITHIN: Duration = Duration::from_millis(1500);
 
 /// Why an endpoint could not be made.

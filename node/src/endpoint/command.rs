@@ -126,7 +126,7 @@ pub(super) fn target(operation: &Operation) -> Option<Target> {
     }
 }
 
-/// Whether a command may be carried out twice without harm (`cluster.md`, "Downlink across nodes").
+/// Whether a command may be carried out twice without harm.
 pub(super) fn may_repeat(command: &v1::Command) -> bool {
     match command.kind.as_ref() {
         Some(Kind::Execute(_)) => false,

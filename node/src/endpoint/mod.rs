@@ -67,7 +67,7 @@ use crate::{
     telemetry::{Completion, Publish, Turn},
 };
 
-/// Inputs that wait for one device's activation (`cluster.md`, "Activation by a packet").
+/// Inputs that wait for one device's activation.
 const WAITING: usize = 4;
 /// The effect of a publication that nothing waits for.
 const NOBODY: u32 = u32::MAX;

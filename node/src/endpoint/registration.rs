@@ -287,7 +287,7 @@ impl Core {
         self.publish(vec![record], Then::Expired(stored.id.clone()));
     }
 
-    /// The answer to a request that was carried out already (`cluster.md`: one answer per request).
+    /// The answer to a request that was carried out already.
     /// A register's counts as long as the registration that it made.
     fn answer_before(&self, now: Reading, link: Link, call: Call, code: Code) -> Option<Response> {
         let applied = self.applied.as_deref()?;

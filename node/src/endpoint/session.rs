@@ -26,7 +26,7 @@ use crate::{
     store::{Change, Numbers, SESSIONS, Session, StoreError, value::credential::Mode},
 };
 
-/// How long a provisional session waits for the client's Finished (`cluster.md`).
+/// How long a provisional session waits for the client's Finished.
 const PROVISIONAL_FOR_MS: u64 = 60_000;
 
 /// A session on record, without what only its connection needs.

@@ -73,6 +73,9 @@ pub struct Session {
     pub answer: Vec<u8>,
 }
 
+/// Records that an owner may send before it writes how far it went.
+const UNWRITTEN: u64 = 1 << 16;
+
 /// How far the record numbers of a session went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Numbers {
@@ -85,11 +88,11 @@ pub struct Numbers {
 }
 
 impl Numbers {
-    /// Where a session goes on when nobody knows how far its last owner went: at the next multiple of 2²⁰ above the
-    /// mark, plus 3 (`cluster.md`, "Nonces and record numbers").
+    /// Where a session goes on when nobody knows how far its last owner went: at the next multiple of 2²⁰ above all that
+    /// it may have sent, plus 3. An owner that took exact numbers may have gone 2¹⁶ beyond them before it wrote.
     #[must_use]
     pub fn after_a_crash(self) -> Self {
-        let next = ((self.write_mark >> 20) + 1) << 20;
+        let next = (((self.write_mark + UNWRITTEN) >> 20) + 1) << 20;
         Self { write_mark: next + 3, ..self }
     }
 }
@@ -247,8 +250,8 @@ mod tests {
     fn numbers_jump_after_a_crash() {
         let next = |write_mark| Numbers { write_mark, ..Numbers::default() }.after_a_crash().write_mark;
         assert_eq!(
-            [next(0), next((1 << 20) - 1), next(1 << 20)],
-            [(1 << 20) + 3, (1 << 20) + 3, (2 << 20) + 3]
+            [next(0), next((1 << 20) - UNWRITTEN - 1), next((1 << 20) - UNWRITTEN), next(1 << 20)],
+            [(1 << 20) + 3, (1 << 20) + 3, (2 << 20) + 3, (2 << 20) + 3]
         );
     }
 }

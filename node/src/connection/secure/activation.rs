@@ -1,4 +1,4 @@
-//! From a record of an unknown peer to the session that it belongs to (`cluster.md`, "Activation by a packet", steps 1 and 2).
+//! From a record of an unknown peer to the session that it belongs to.
 //!
 //! Nothing moves here: the device's record was only read. A record that does not open under the stored keys is dropped.
 

@@ -1,4 +1,4 @@
-//! Where a session's device is, and how far that address is trusted (`cluster.md`, "Addresses"; RFC 9146 §6).
+//! Where a session's device is, and how far that address is trusted (RFC 9146 §6).
 //!
 //! ```text
 //!             newest record from elsewhere, session has a CID
