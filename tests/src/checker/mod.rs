@@ -52,7 +52,7 @@ impl Checker {
         self
     }
 
-    /// Knows what a key log holds: lines "CLIENT_RANDOM <random> <master secret>". A file that isn't there holds nothing.
+    /// Knows what a key log holds: lines `CLIENT_RANDOM <random> <master secret>`. A file that isn't there holds nothing.
     pub fn key_log(mut self, file: &Path) -> Checker {
         let text = fs::read_to_string(file).unwrap_or_default();
         for line in text.lines() {
