@@ -413,7 +413,9 @@ impl ConnectionActor {
                 if self.answer_store(now, association, Ok(())) {
                     return;
                 }
-                self.let_go(now);
+                if self.secured().is_some_and(|secured| secured.association == association) {
+                    self.let_go(now);
+                }
                 let Some(Lower::Open(open)) = self.lower.as_deref_mut() else { return };
                 if open.closing.is_some_and(|(closing, _)| closing == association) {
                     open.channel.close(now);
@@ -490,7 +492,6 @@ impl ConnectionActor {
             // Its keys are gone from here, and what it had open will never end.
             let end = SessionEnd::Closed;
             self.inform(device, Uplink::SessionClosed { association, numbers, end });
-            self.shard.endpoints.unlinked(device, self.link.connection);
             self.shard.metrics.dtls.sessions_ended[Ended::Replaced].increment(1);
             self.forget_gauge();
             if device != subject.device {

@@ -75,7 +75,7 @@ pub(super) struct Core {
     /// It has registered since it was provisioned.
     pub(super) activated: bool,
     /// A connection to that address was asked for.
-    reaching: bool,
+    pub(super) reaching: bool,
     /// The link was made from the record; the device itself has not been heard over it.
     lent: bool,
     /// When the device was last heard; `None`: not since the activation.
@@ -272,7 +272,7 @@ impl Core {
         self.heard = Some(now.now);
         self.downlinks.unreachable = false;
         if self.registered.is_some() && self.link.is_none() && !register {
-            self.link_to(link);
+            self.link_to(now, link);
         }
         self.observe_suspects(now);
         if self.sleeps() && !self.awake {
@@ -294,14 +294,25 @@ impl Core {
         }
     }
 
+    /// Leaves the link that these words fit, with what was sent over it.
+    pub(super) fn unlink(&mut self, now: Reading, is_left: impl FnOnce(&Link) -> bool) {
+        if let Some(link) = self.link.take_if(|own| is_left(own)) {
+            self.observations.drop_partial(link.connection);
+            self.abandon_flight(now);
+        }
+    }
+
     /// Makes a connection this device's, in place of the one before.
-    pub(super) fn link_to(&mut self, link: Link) {
+    pub(super) fn link_to(&mut self, now: Reading, link: Link) {
         self.lent = false;
         if let Some(old) = self.link.replace(link)
-            && old.connection != link.connection
+            && (old.connection, old.security) != (link.connection, link.security)
         {
-            // The device has left that address: nothing of it will be repeated from there.
-            self.downlink(old, Downlink::Close);
+            self.abandon_flight(now);
+            if old.connection != link.connection {
+                // The device has left that address: nothing of it will be repeated from there.
+                self.downlink(old, Downlink::Close);
+            }
         }
         let uplink_body = self.profile.uplink_body();
         self.downlink(link, Downlink::Link { device: self.device, uplink_body });
@@ -313,8 +324,7 @@ impl Core {
             return;
         }
         if self.registered.as_ref().is_some_and(|registered| registered.proof.is_some()) {
-            self.reaching = self.reach_by_session(now);
-            if !self.reaching {
+            if !self.reach_by_session(now) {
                 self.out_of_reach(now);
             }
             return;
@@ -330,12 +340,14 @@ impl Core {
 
     fn handle_reached(&mut self, now: Reading, link: Option<Link>) {
         self.reaching = false;
+        if let Some(link) = link {
+            self.session_reached(link);
+        }
         match link {
             // The device has come by itself.
             _ if self.link.is_some() || self.leaving() => {}
             Some(link) => {
-                self.session_reached(link);
-                self.link_to(link);
+                self.link_to(now, link);
                 // A session is the device's for good; an address may become another's.
                 self.lent = link.security.secured().is_none();
             }
@@ -470,7 +482,7 @@ impl Core {
                 }
                 self.update_stored(now, link, call, registered, event, objects);
             }
-            Then::Session(new) => self.session_stored(*new),
+            Then::Session(new) => self.session_stored(now, *new),
             Then::Claimed { link, session } => self.session_given(link, session),
             Then::SessionWritten { link, association } => {
                 self.downlink(link, Downlink::SessionStored { association });
@@ -576,7 +588,7 @@ impl Core {
             let cause = self.cause(&[b"credential", &self.access.version.to_be_bytes()]);
             self.announce(now, Event::CredentialChanged, cause);
         }
-        let revoked = self.revoke_sessions();
+        let revoked = self.revoke_sessions(now);
         if !revoked.is_empty() {
             self.persist(revoked, Then::Nothing);
         }
@@ -603,7 +615,8 @@ impl Core {
 
     fn leave_if_quiet(&mut self) {
         let Some(reason) = self.leaving else { return };
-        if self.stop_written || !self.waiting.is_empty() {
+        // A connection that is being made would use numbers that are about to be given up.
+        if self.stop_written || !self.waiting.is_empty() || self.reaching {
             return;
         }
         // What is still to be said to the device needs the connection that is about to retire.

@@ -130,6 +130,15 @@ impl Core {
         }
     }
 
+    /// What was sent over a link that was left gets no answer, and waits for the next one.
+    pub(super) fn abandon_flight(&mut self, now: Reading) {
+        let Some(flight) = self.downlinks.flight.take() else { return };
+        match flight.purpose {
+            Purpose::Command(id) => self.outcome_unknown(now, &id),
+            Purpose::Task(task) => self.downlinks.tasks.push_front(task),
+        }
+    }
+
     /// Sends the next task or command, if the device can be reached and nothing else is under way.
     pub(super) fn drive(&mut self, now: Reading) {
         while self.may_send(now) {

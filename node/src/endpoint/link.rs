@@ -29,6 +29,13 @@ pub struct Link {
     pub security: Security,
 }
 
+impl Link {
+    /// Whether it is secured by this association.
+    pub(crate) fn is_by(&self, association: AssociationId) -> bool {
+        self.security.secured().is_some_and(|secured| secured.association == association)
+    }
+}
+
 /// How a connection's peer has proved who it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Security {

@@ -56,7 +56,7 @@ impl NewRegistration {
 impl Core {
     pub(super) fn handle_register(&mut self, now: Reading, link: Link, call: Call, client: Registration) {
         if let Some(response) = self.answer_before(now, link, call, Code::CREATED) {
-            self.link_to(link);
+            self.link_to(now, link);
             self.reply(link, call, response);
             // Whoever wrote it may have died before it published this; the id is the same.
             return self.announce_registered(now, false);
@@ -94,7 +94,7 @@ impl Core {
 
     pub(super) fn registration_stored(&mut self, now: Reading, new: NewRegistration) {
         let NewRegistration { link, call, registered, observations, tasks, skipped, applied, replaced } = new;
-        self.link_to(link);
+        self.link_to(now, link);
         self.take_address(&link);
         self.activated = true;
         self.reply(link, call, Response::new(Code::CREATED).location("rd").location(registered.id.as_str()));
@@ -196,7 +196,7 @@ impl Core {
         }
         self.registered = Some(registered);
         if self.link.is_none_or(|own| own.connection != link.connection) {
-            self.link_to(link);
+            self.link_to(now, link);
             self.take_address(&link);
         }
         self.reply(link, call, Response::new(Code::CHANGED));

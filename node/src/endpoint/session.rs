@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use super::{
     access::Access,
     core::Core,
-    link::{Downlink, Link, Refusal, SessionEnd, Uplink},
+    link::{Downlink, Link, Refusal, Secured, Security, SessionEnd, Uplink},
     message::{Effect, Then},
 };
 use crate::{
@@ -83,6 +83,14 @@ impl Held {
             expires_at: self.expires_at,
             keep_answer: !self.settled,
         }
+    }
+
+    /// A connection uses it. While it shook hands for it, its link did not say so yet.
+    fn use_over(&mut self, link: Link) {
+        let secured =
+            Secured { association: self.association, mode: self.mode, credential: self.credential_version };
+        self.link = Some(Link { security: Security::Dtls(secured), ..link });
+        self.whole = None;
     }
 
     /// Its connection is gone without a word of how far it went.
@@ -205,7 +213,7 @@ impl Core {
                 self.session_moved(link, association, peer, local);
             }
             Uplink::SessionClosed { association, numbers, end } => {
-                self.session_closed(link, association, numbers, end);
+                self.session_closed(now, link, association, numbers, end);
             }
             _ => {}
         }
@@ -219,16 +227,17 @@ impl Core {
         session.heard_at = now.unix_ms;
         session.expires_at = self.session_expiry(session.provisional, now.unix_ms);
         let removed = self.sessions.room_for(now, &session);
-        let held = Held { link: Some(link), ..Held::of(&session) };
+        let mut held = Held::of(&session);
+        held.use_over(link);
         let mut changes: Vec<_> = removed.iter().copied().map(Change::RemoveSession).collect();
         changes.push(Change::Session(Box::new(session)));
         self.persist(changes, Then::Session(Box::new(NewSession { link, held, rotated, removed })));
     }
 
-    pub(super) fn session_stored(&mut self, new: NewSession) {
+    pub(super) fn session_stored(&mut self, now: Reading, new: NewSession) {
         let NewSession { link, held, rotated, removed } = new;
         for association in removed {
-            self.replace_session(association, &link);
+            self.replace_session(now, association, &link);
         }
         let association = held.association;
         self.sessions.remove(association);
@@ -272,20 +281,22 @@ impl Core {
         let expires_at = self.session_expiry(false, now.unix_ms);
         let Some(held) = self.sessions.find_mut(association) else { return };
         (held.provisional, held.expires_at, held.heard_at) = (false, expires_at, now.unix_ms);
-        (held.link, held.settled) = (Some(link), true);
-        let id = held.id;
+        held.settled = true;
+        held.use_over(link);
+        let (id, own) = (held.id, held.link);
+        // First of all: with it the connection begins anew, and what it was told before would be lost.
+        self.downlink(link, Downlink::SessionStored { association });
         let resumed = self.sessions.iter().filter(|other| other.id == id && other.association != association);
         let replaced: Vec<_> = resumed.map(|other| other.association).collect();
         let was_linked = self.link.and_then(|own| own.security.secured().copied());
         let follows = was_linked.is_some_and(|secured| replaced.contains(&secured.association));
-        if follows {
-            // It has come over the session that continues the one that it registered in.
-            self.link_to(link);
-        }
         for gone in removed.into_iter().chain(replaced) {
-            self.replace_session(gone, &link);
+            self.replace_session(now, gone, &link);
         }
-        self.downlink(link, Downlink::SessionStored { association });
+        if let Some(own) = own.filter(|_| follows) {
+            // It has come over the session that continues the one that it registered in.
+            self.link_to(now, own);
+        }
     }
 
     fn session_claimed(&mut self, now: Reading, link: Link, association: AssociationId) {
@@ -299,8 +310,8 @@ impl Core {
             return self.refuse_session(link, association, refusal);
         }
         let Some(held) = self.sessions.find_mut(association) else { return };
-        if held.link.is_some() {
-            // In use by another connection, whose end will bring the numbers.
+        if held.link.is_some() || self.reaching {
+            // In use by another connection, whose end will bring the numbers, or about to be.
             return self.refuse_session(link, association, Refusal::Unavailable);
         }
         match held.whole.take() {
@@ -328,7 +339,7 @@ impl Core {
             return self.refuse_session(link, association, Refusal::Unavailable);
         };
         session.numbers = held.numbers;
-        held.link = Some(link);
+        held.use_over(link);
         let session = Box::new(session);
         if std::mem::replace(&mut held.exact, true) {
             return self.downlink(link, Downlink::SessionClaimed { session, exact: true });
@@ -363,7 +374,8 @@ impl Core {
         local: Option<SocketAddr>,
     ) {
         let Some(held) = self.sessions.find_mut(association) else { return };
-        (held.peer, held.local, held.link) = (Some(peer), local, Some(link));
+        (held.peer, held.local) = (Some(peer), local);
+        held.use_over(link);
         let mut changes = vec![Change::SessionAddress { association, peer: Some(peer), local }];
         if self.link.is_some_and(|own| own.connection == link.connection) {
             self.link = Some(link);
@@ -373,7 +385,15 @@ impl Core {
         self.persist(changes, Then::Nothing);
     }
 
-    fn session_closed(&mut self, link: Link, association: AssociationId, numbers: Numbers, end: SessionEnd) {
+    fn session_closed(
+        &mut self,
+        now: Reading,
+        link: Link,
+        association: AssociationId,
+        numbers: Numbers,
+        end: SessionEnd,
+    ) {
+        self.unlink(now, |own| own.connection == link.connection && own.is_by(association));
         let Some(held) = self.sessions.find_mut(association) else {
             // Gone already; the connection need not wait.
             return self.downlink(link, Downlink::SessionStored { association });
@@ -405,7 +425,8 @@ impl Core {
     pub(super) fn heard_in_session(&mut self, now: Reading, link: &Link) {
         let expires_at = self.session_expiry(false, now.unix_ms);
         if let Some(held) = self.sessions.used_by(link) {
-            (held.heard_at, held.settled, held.link) = (now.unix_ms, true, Some(*link));
+            (held.heard_at, held.settled) = (now.unix_ms, true);
+            held.use_over(*link);
             if !held.provisional {
                 held.expires_at = expires_at;
             }
@@ -423,12 +444,12 @@ impl Core {
     }
 
     /// Ends what the credential as it is now no longer allows, with what is to be written.
-    pub(super) fn revoke_sessions(&mut self) -> Vec<Change> {
+    pub(super) fn revoke_sessions(&mut self, now: Reading) -> Vec<Change> {
         let access = &self.access;
         let revoked = self.sessions.iter().filter(|held| !access.honours(held.mode, held.credential_version));
         let revoked: Vec<_> = revoked.map(|held| held.association).collect();
         for association in &revoked {
-            if let Some(link) = self.forget_session(*association) {
+            if let Some(link) = self.forget_session(now, *association) {
                 self.refuse_session(link, *association, Refusal::Revoked);
             }
         }
@@ -438,7 +459,7 @@ impl Core {
     /// Part of every claim: writes how numbers go on after a crash, seals anew what lies under an older store key, and
     /// drops what is over or revoked.
     pub(super) fn refresh_sessions(&mut self, now: Reading, exact: bool) {
-        let mut changes = self.revoke_sessions();
+        let mut changes = self.revoke_sessions(now);
         let over: Vec<_> =
             self.sessions.iter().filter(|held| held.has_expired(now)).map(|held| held.association).collect();
         for association in over {
@@ -498,25 +519,23 @@ impl Core {
     }
 
     /// Forgets a session that is not on record any more. The connection that used it.
-    fn forget_session(&mut self, association: AssociationId) -> Option<Link> {
+    fn forget_session(&mut self, now: Reading, association: AssociationId) -> Option<Link> {
         let link = self.sessions.remove(association)?.link?;
-        let linked = |own: &Link| own.security.secured().is_some_and(|it| it.association == association);
-        if self.link.as_ref().is_some_and(linked) {
-            self.link = None;
-        }
+        self.unlink(now, |own| own.is_by(association));
         Some(link)
     }
 
     /// The same of a session that has made room for `new`, and ends its connection unless they share one.
-    fn replace_session(&mut self, association: AssociationId, new: &Link) {
-        if let Some(link) = self.forget_session(association)
+    fn replace_session(&mut self, now: Reading, association: AssociationId, new: &Link) {
+        if let Some(link) = self.forget_session(now, association)
             && link.connection != new.connection
         {
             self.downlink(link, Downlink::Close);
         }
     }
 
-    /// Asks for a connection by a session on record. `false`: there is none to reach the device by.
+    /// Links a connection by a session, or asks for one by a session on record. `false`: there is none to reach the
+    /// device by.
     pub(super) fn reach_by_session(&mut self, now: Reading) -> bool {
         let registered_in =
             self.registered.as_ref().and_then(|registered| registered.proof.as_ref()?.session);
@@ -526,7 +545,14 @@ impl Core {
             return false;
         };
         let Some(held) = self.sessions.find_mut(association) else { return false };
+        if let Some(link) = held.link {
+            // The device has made it and said nothing over it yet.
+            self.link_to(now, link);
+            self.drive(now);
+            return true;
+        }
         let (whole, numbers, exact) = (held.whole.take(), held.numbers, held.exact);
+        self.reaching = true;
         self.effect(Effect::ReachSession { association, whole, numbers, exact });
         true
     }
@@ -534,7 +560,8 @@ impl Core {
     /// A connection was made from a session on record.
     pub(super) fn session_reached(&mut self, link: Link) {
         if let Some(held) = self.sessions.used_by(&link) {
-            (held.link, held.exact) = (Some(link), true);
+            held.exact = true;
+            held.use_over(link);
         }
     }
 

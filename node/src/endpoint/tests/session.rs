@@ -75,6 +75,11 @@ fn secured(n: u8) -> Link {
     Link { security: Security::Dtls(secured), ..link(n.into()) }
 }
 
+/// The same while it shakes hands.
+fn shaking(n: u8) -> Link {
+    link(n.into())
+}
+
 fn document(version: u64) -> Device {
     let credential = Credential {
         modes: vec![Mode::Psk as i32],
@@ -103,7 +108,7 @@ impl Bench {
     }
 
     fn establish(&mut self, session: Session) {
-        let link = Link { remote: session.peer.unwrap(), ..secured(session.association.as_bytes()[0]) };
+        let link = Link { remote: session.peer.unwrap(), ..shaking(session.association.as_bytes()[0]) };
         self.hear(link, Uplink::SessionEstablished { session: Box::new(session), rotated: false });
     }
 
@@ -274,13 +279,111 @@ fn a_resumed_session_takes_over_once_its_client_has_finished() {
     assert_eq!(provisional, Some(60_000));
     assert_eq!(bench.core.link.map(|link| link.connection), Some(secured(1).connection), "the old one stays");
     bench.forget_all();
-    bench.hear(secured(2), Uplink::SessionPromoted { association: association(2) });
+    bench.hear(shaking(2), Uplink::SessionPromoted { association: association(2) });
     assert!(!bench.said(stored), "the first answer waits for the write");
     bench.write_all();
     assert!(bench.said(stored));
     assert!(bench.said(|downlink| matches!(downlink, Downlink::Close)), "the old one's connection ends");
-    assert_eq!(bench.core.link.map(|link| link.connection), Some(secured(2).connection));
+    assert_eq!(bench.core.link, Some(secured(2)));
     assert!(bench.core.registered.is_some());
+}
+
+/// One that registered in session 1, with a command under way, and has resumed it over `connection` as session 2.
+fn resumed_over(connection: &Link) -> Bench {
+    let mut bench = bench(DeviceRecord::default(), true).0;
+    bench.establish(session(1));
+    bench.write_all();
+    bench.register_in(1, 1);
+    bench.write_all();
+    bench.submit("a", read("/3/0/0"), false);
+    bench.write_all();
+    assert_eq!(bench.requests().len(), 1);
+    bench.forget_all();
+    let resumed = Session { id: session(1).id, provisional: true, resumed: true, ..session(2) };
+    bench.hear(*connection, Uplink::SessionEstablished { session: Box::new(resumed), rotated: false });
+    bench.write_all();
+    bench.hear(*connection, Uplink::SessionPromoted { association: association(2) });
+    bench.write_all();
+    bench
+}
+
+/// The connection has begun its life in the handshake, where nothing was proved yet.
+#[test]
+fn a_command_goes_out_over_the_session_that_was_resumed_from_elsewhere() {
+    let mut bench = resumed_over(&shaking(2));
+    assert_eq!(bench.core.link, Some(secured(2)));
+    assert_eq!(bench.requests().len(), 1, "what the old address had not answered goes to the new one");
+    let at = |wanted: fn(&Downlink) -> bool| bench.downlinks.iter().rposition(wanted);
+    let linked = at(|downlink| matches!(downlink, Downlink::Link { .. }));
+    assert!(at(stored) < linked, "with its session the connection begins anew");
+    bench.apply(Input::Unlinked(secured(1).connection));
+    bench.respond_over(secured(2), Response::new(Code::CONTENT).content(0, "Godwit"));
+    bench.write_all();
+    bench.forget_all();
+    bench.submit("b", read("/3/0/1"), false);
+    bench.write_all();
+    assert_eq!(bench.requests().len(), 1);
+}
+
+#[test]
+fn a_command_goes_out_over_the_session_that_was_resumed_over_the_same_connection() {
+    let same = Link { security: secured(1).security, ..secured(1) };
+    let mut bench = resumed_over(&same);
+    assert_eq!(bench.requests().len(), 1, "the connection has forgotten what it had open");
+    let closed =
+        Uplink::SessionClosed { association: association(1), numbers: at(7), end: SessionEnd::Closed };
+    bench.hear(same, closed);
+    bench.write_all();
+    assert_eq!(bench.core.link, Some(Link { security: secured(2).security, ..same }));
+    assert_eq!(bench.requests().len(), 1);
+}
+
+#[test]
+fn a_command_goes_out_over_a_new_session_in_which_nothing_was_said_yet() {
+    let (mut bench, _) = bench(DeviceRecord::default(), true);
+    for n in 1..=2 {
+        bench.establish(session(n));
+        bench.write_all();
+    }
+    bench.register_in(1, 1);
+    bench.write_all();
+    let closed =
+        Uplink::SessionClosed { association: association(1), numbers: at(7), end: SessionEnd::Closed };
+    bench.hear(secured(1), closed);
+    bench.write_all();
+    bench.submit("a", read("/3/0/0"), false);
+    bench.write_all();
+    assert_eq!(
+        (bench.requests().len(), bench.core.link),
+        (1, Some(secured(2))),
+        "not by a second connection"
+    );
+}
+
+#[test]
+fn a_revoked_session_leaves_nothing_under_way() {
+    let (mut bench, _) = bench(DeviceRecord::default(), true);
+    bench.establish(session(1));
+    bench.write_all();
+    bench.register_in(1, 1);
+    bench.write_all();
+    bench.submit("a", read("/3/0/0"), false);
+    bench.write_all();
+    bench.apply(Input::Access(Some(Access::of(&document(4), false)), None));
+    bench.write_all();
+    assert!(bench.core.downlinks.flight.is_none());
+    assert_eq!(bench.ended()[0].0, State::Failed);
+}
+
+#[test]
+fn an_endpoint_waits_for_a_connection_that_is_being_made_before_it_leaves() {
+    let (mut bench, _) = passive();
+    bench.submit("a", read("/3/0/0"), false);
+    bench.write_all();
+    bench.apply(Input::Release(StopReason::Moved));
+    assert!(bench.writes.is_empty());
+    bench.apply(Input::Reached(Some(secured(1))));
+    assert_eq!(bench.write_all().last(), Some(&Change::Passive));
 }
 
 #[test]
@@ -440,8 +543,8 @@ fn passivation_writes_exact_numbers_of_all_sessions() {
     assert_eq!(bench.stopped(), Some(StopReason::Idle));
 }
 
-#[test]
-fn a_command_reaches_a_passive_device_by_its_session() {
+/// One that registered in session 1, and was passivated with exact numbers.
+fn passive() -> (Bench, Rc<Connections>) {
     let (mut first, _) = bench(DeviceRecord::default(), true);
     first.establish(session(1));
     first.write_all();
@@ -453,7 +556,12 @@ fn a_command_reaches_a_passive_device_by_its_session() {
         ..DeviceRecord::default()
     };
     record.header.deadline = Some(first.now.unix_ms + 6_000_000);
-    let (mut bench, _) = bench(record, true);
+    bench(record, true)
+}
+
+#[test]
+fn a_command_reaches_a_passive_device_by_its_session() {
+    let (mut bench, _) = passive();
     bench.submit("a", read("/3/0/0"), false);
     bench.write_all();
     let reached = bench.others.iter().find_map(|effect| match effect {
