@@ -56,17 +56,7 @@ fn without_connection_id_a_device_comes_back_by_resumption() {
     client.event("updated");
     assert_eq!(admin.registration("resumes").unwrap().registration_id, id);
     wait("the resumption's count", || (handshakes(&node, "resumed") == 1.0).then_some(()));
-}
-
-#[test]
-#[ignore = "a known fault of the node: now and then the read never leaves it"]
-fn a_command_reaches_a_device_after_its_resumption() {
-    let Some((node, nat, mut client)) = behind_nat("commanded", "-1") else { return };
-    nat.rebind();
-    client.command("update", &[]);
-    client.next("a resumption", |event| event["event"] == "handshake" && event["resumed"] == true);
-    client.event("updated");
-    assert!(node.admin().read("commanded", "/3/0/0").is_ok());
+    assert!(admin.read("resumes", "/3/0/0").is_ok());
 }
 
 #[test]
