@@ -21,6 +21,40 @@ pub fn unix_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// The clock that also counts while the machine is suspended (CLOCK_BOOTTIME): for what the cluster's times rest on.
+#[must_use]
+pub fn boot() -> Boot {
+    use nix::time::{ClockId, clock_gettime};
+    let since = clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default();
+    Boot(since)
+}
+
+/// A reading of CLOCK_BOOTTIME. It is never stepped, and says nothing on another machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Boot(Duration);
+
+impl Boot {
+    /// The moment so long after the machine's start.
+    #[must_use]
+    pub const fn from_start(span: Duration) -> Self {
+        Self(span)
+    }
+
+    /// How long it is after `earlier`; zero if it isn't.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+impl std::ops::Add<Duration> for Boot {
+    type Output = Self;
+
+    fn add(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(span))
+    }
+}
+
 /// Both clocks at once: a correspondence between monotonic and stored time.
 #[must_use]
 pub fn read() -> Reading {
@@ -81,6 +115,14 @@ mod tests {
     fn an_earlier_moment_maps_to_an_earlier_unix_time() {
         let r = reading();
         assert_eq!(r.unix_ms_at(r.now - Duration::from_millis(250)), 999_750);
+    }
+
+    #[test]
+    fn the_boot_clock_goes_on_and_saturates() {
+        let (first, later) = (boot(), boot());
+        assert!(first > Boot::default() && later >= first);
+        assert_eq!(first.since(first + Duration::from_secs(1)), Duration::ZERO);
+        assert_eq!((first + Duration::from_secs(1)).since(first), Duration::from_secs(1));
     }
 
     #[test]

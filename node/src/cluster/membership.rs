@@ -1,0 +1,615 @@
+//! Who is alive, by heartbeats through the store and by what the links between nodes tell.
+//!
+//! ```text
+//!  Beat ───────────► members, the store's clock, since when the store is back ─┐
+//!  BeatFailed ─────► nothing: validity runs out by itself                       ├─► standing, validity, hold
+//!  Refused, Silent, Answered, View ─► what a peer is by its link ───────────────┘
+//! ```
+//!
+//! A value without a thread: clone it for a snapshot. It decides when to claim and when to stop, never whether a write
+//! holds; that is the store's.
+
+use std::{cmp::Reverse, net::SocketAddr, sync::Arc, time::Duration};
+
+use super::{StoreTime, Timings};
+use crate::{
+    clock::Boot,
+    identity::{DeviceId, Owner},
+    ingress::shard::Listener,
+};
+
+/// What a node says of itself at each heartbeat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Which run of which node.
+    pub owner: Owner,
+    /// Where its peers reach it (port 5691).
+    pub address: SocketAddr,
+    /// Where devices reach it; all nodes of a cluster have the same list by kind.
+    pub listeners: Vec<Listener>,
+    /// It serves.
+    pub ready: bool,
+    /// It gives its devices up, and takes no new ones.
+    pub draining: bool,
+    /// How far its wall clock was ahead of the store's at its last heartbeat, in milliseconds.
+    pub clock_ahead_ms: i64,
+    /// It has written again all that the store may have forgotten, up to this [`Beat::back_ms`].
+    pub restored: u64,
+}
+
+/// What the store answers to a heartbeat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Beat {
+    /// The store's clock, Unix milliseconds.
+    pub time_ms: u64,
+    /// Names the data: made when the store was first used, kept by copies and replicas. `None`: the store is empty and
+    /// may not be used until an operator says so.
+    pub incarnation: Option<u64>,
+    /// By the store's clock, when it last came (back): its process or its history is another than at the heartbeat before,
+    /// or no heartbeat of anybody came for half a `ttl`. Kept in the store, so that it is the same for all.
+    pub back_ms: u64,
+    /// The heartbeats on record, one's own among them.
+    pub members: Vec<Member>,
+}
+
+/// What a member is, seen from here and now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// This very process.
+    Own,
+    /// Ask it.
+    Alive(Arc<Member>),
+    /// It does not answer: claim without asking.
+    Suspect,
+    /// Another run, refused connections, or no heartbeat: claim.
+    Dead,
+    /// No heartbeat is on record, but the store has just come back and may have forgotten it. Wait: the device repeats.
+    Missing,
+}
+
+/// Whether this node may act as a member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Validity {
+    /// It sees the store.
+    Valid,
+    /// Nobody sees the store, or there is nobody else: live sessions go on, none moves.
+    Outage,
+    /// It alone is cut off: it freezes what it has, and presents everything to this peer.
+    CutOff(Arc<Member>),
+    /// It sees neither the store nor a peer: notifications and responses only.
+    Isolated,
+}
+
+/// Why nothing may be claimed just now, though the store is seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    /// No heartbeat counts: see [`Validity`].
+    NotValid,
+    /// The store is empty.
+    Empty,
+    /// This node's clock is more than 5 s from the median of all; by how much.
+    ClockAhead(i64),
+    /// The store has just come back, and not every member has written again what it may have forgotten.
+    Restoring,
+}
+
+/// The members of the cluster.
+#[derive(Debug, Clone)]
+pub struct Membership {
+    own: Owner,
+    timings: Timings,
+    time: Option<StoreTime>,
+    /// When the last acknowledged heartbeat was sent.
+    sent: Option<Boot>,
+    last: Option<Arc<Last>>,
+    peers: Vec<Peer>,
+}
+
+/// The last heartbeat that was answered.
+#[derive(Debug)]
+struct Last {
+    incarnation: Option<u64>,
+    back_ms: u64,
+    /// How far the store's clock is off the median of all, and ours.
+    store_ahead_ms: i64,
+    own_ahead_ms: i64,
+    own: Option<Arc<Member>>,
+}
+
+/// What is known of another node.
+#[derive(Debug, Clone)]
+struct Peer {
+    member: Arc<Member>,
+    /// It was in the last heartbeat's answer.
+    listed: bool,
+    /// When its heartbeat was last on record.
+    listed_at: Boot,
+    /// Its address was refused, or another run answered there.
+    refused: bool,
+    silent_at: Option<Boot>,
+    view: Option<(Boot, bool)>,
+}
+
+impl Membership {
+    /// Knows nobody, and is not valid before its first heartbeat.
+    #[must_use]
+    pub fn new(own: Owner, timings: Timings) -> Self {
+        Self { own, timings, time: None, sent: None, last: None, peers: Vec::new() }
+    }
+
+    // What happens.
+
+    /// A heartbeat sent at `sent` was answered at `now`. An answer that took longer than [`Timings::valid`] counts for the
+    /// members it lists, but makes nothing valid.
+    pub fn handle_beat(&mut self, sent: Boot, now: Boot, beat: Beat) {
+        match &mut self.time {
+            Some(time) => time.handle_reading(sent, now, beat.time_ms),
+            None => self.time = Some(StoreTime::new(sent, now, beat.time_ms)),
+        }
+        self.sent = self.sent.max(Some(sent));
+        let (store_ahead_ms, median) = skew(&beat.members);
+        self.peers.iter_mut().for_each(|peer| peer.listed = false);
+        let mut own = None;
+        for member in beat.members {
+            let member = Arc::new(member);
+            if member.owner == self.own {
+                own = Some(member);
+                continue;
+            }
+            match self.peers.iter_mut().find(|peer| peer.member.owner == member.owner) {
+                // Its heartbeat may be older than the refusal: only its answer tells otherwise.
+                Some(peer) => (peer.member, peer.listed, peer.listed_at) = (member, true, now),
+                None => self.peers.push(Peer {
+                    member,
+                    listed: true,
+                    listed_at: now,
+                    refused: false,
+                    silent_at: None,
+                    view: None,
+                }),
+            }
+        }
+        let own_ahead_ms = own.as_ref().map_or(0, |own| own.clock_ahead_ms.saturating_sub(median));
+        self.last = Some(Arc::new(Last {
+            incarnation: beat.incarnation,
+            back_ms: beat.back_ms,
+            store_ahead_ms,
+            own_ahead_ms,
+            own,
+        }));
+        let forget_after = self.timings.ttl * 2;
+        self.peers.retain(|peer| peer.listed || now.since(peer.listed_at) <= forget_after);
+    }
+
+    /// The peer's address refuses connections, or another run answers there.
+    pub fn handle_refused(&mut self, owner: &Owner) {
+        if let Some(peer) = self.peer_mut(owner) {
+            (peer.refused, peer.view) = (true, None);
+        }
+    }
+
+    /// The peer has not answered for [`Timings::suspect_after`]. Already suspected, it stays so until then, and is asked again.
+    pub fn handle_silent(&mut self, now: Boot, owner: &Owner) {
+        let suspect_for = self.timings.suspect_for;
+        if let Some(peer) = self.peer_mut(owner) {
+            let open = peer.silent_at.is_some_and(|at| now.since(at) < suspect_for);
+            if !open {
+                peer.silent_at = Some(now);
+            }
+        }
+    }
+
+    /// The peer, this very run, has answered something.
+    pub fn handle_answered(&mut self, owner: &Owner) {
+        if let Some(peer) = self.peer_mut(owner) {
+            (peer.refused, peer.silent_at) = (false, None);
+        }
+    }
+
+    /// The peer says whether it sees the store. That counts for two heartbeats' time.
+    pub fn handle_view(&mut self, now: Boot, owner: &Owner, sees_store: bool) {
+        self.handle_answered(owner);
+        if let Some(peer) = self.peer_mut(owner) {
+            peer.view = Some((now, sees_store));
+        }
+    }
+
+    fn peer_mut(&mut self, owner: &Owner) -> Option<&mut Peer> {
+        self.peers.iter_mut().find(|peer| peer.member.owner == *owner)
+    }
+
+    // What follows.
+
+    /// What an owner named by a record is. Dead are also earlier runs of this node, and whoever was never heard of once
+    /// the store has been back for a `ttl`.
+    #[must_use]
+    pub fn standing(&self, now: Boot, owner: &Owner) -> Standing {
+        if *owner == self.own {
+            return Standing::Own;
+        }
+        if owner.node == self.own.node {
+            return Standing::Dead;
+        }
+        let Some(peer) = self.peers.iter().find(|peer| peer.member.owner == *owner) else {
+            return if self.forgives(now) { Standing::Missing } else { Standing::Dead };
+        };
+        if peer.refused || !peer.listed && !self.forgives(now) {
+            Standing::Dead
+        } else if self.is_suspect(now, peer) {
+            Standing::Suspect
+        } else {
+            Standing::Alive(peer.member.clone())
+        }
+    }
+
+    fn is_suspect(&self, now: Boot, peer: &Peer) -> bool {
+        peer.silent_at.is_some_and(|at| now.since(at) < self.timings.suspect_for)
+    }
+
+    /// For one `ttl` after the store is back, a missing heartbeat proves nothing; without a valid one of our own, never.
+    fn forgives(&self, now: Boot) -> bool {
+        !self.is_valid(now) || self.store_back_for(now).is_none_or(|span| span < self.timings.ttl)
+    }
+
+    /// How long ago the store came (back), by its own clock; `None` before the first heartbeat.
+    #[must_use]
+    pub fn store_back_for(&self, now: Boot) -> Option<Duration> {
+        let back_ms = self.last.as_ref()?.back_ms;
+        Some(Duration::from_millis(self.time?.unix_ms(now).saturating_sub(back_ms)))
+    }
+
+    /// When the store last came back, as [`Member::restored`] wants it.
+    #[must_use]
+    pub fn back_ms(&self) -> Option<u64> {
+        self.last.as_ref().map(|last| last.back_ms)
+    }
+
+    /// Whether this node may act as a member.
+    #[must_use]
+    pub fn validity(&self, now: Boot) -> Validity {
+        if self.is_valid(now) {
+            return Validity::Valid;
+        }
+        let fresh = self.timings.heartbeat * 2;
+        let others = || self.peers.iter().filter(|peer| !peer.refused);
+        let view = |peer: &Peer| peer.view.filter(|(at, _)| now.since(*at) <= fresh).map(|(_, sees)| sees);
+        if let Some(peer) = others().find(|peer| view(peer) == Some(true)) {
+            return Validity::CutOff(peer.member.clone());
+        }
+        let (mut any, mut reached) = (false, false);
+        for peer in others() {
+            any = true;
+            reached |= view(peer).is_some();
+        }
+        if any && !reached { Validity::Isolated } else { Validity::Outage }
+    }
+
+    /// Until the send time of the last acknowledged heartbeat + 8 s. What a node tells its peers of the store.
+    #[must_use]
+    pub fn is_valid(&self, now: Boot) -> bool {
+        self.sent.is_some_and(|sent| now.since(sent) < self.timings.valid)
+    }
+
+    /// Why nothing may be claimed just now.
+    #[must_use]
+    pub fn hold(&self, now: Boot) -> Option<Hold> {
+        let Some(last) = self.last.as_ref().filter(|_| self.is_valid(now)) else {
+            return Some(Hold::NotValid);
+        };
+        if last.incarnation.is_none() {
+            return Some(Hold::Empty);
+        }
+        if self.is_off(last.own_ahead_ms) && !self.is_off(last.store_ahead_ms) {
+            return Some(Hold::ClockAhead(last.own_ahead_ms));
+        }
+        let restored = |member: &Member| member.restored >= last.back_ms;
+        let behind = last.own.as_deref().is_none_or(|own| !restored(own))
+            || self.peers.iter().any(|peer| !peer.refused && !restored(&peer.member));
+        let back_for = self.store_back_for(now).unwrap_or_default();
+        (behind && back_for < self.timings.ttl).then_some(Hold::Restoring)
+    }
+
+    /// Whether a starting process may take lanes: the store has kept what it acknowledged for as long as a lane may be in
+    /// use. Else, how long to wait in `joining`.
+    ///
+    /// # Errors
+    /// Why not, if waiting alone does not help.
+    pub fn may_join(&self, now: Boot) -> Result<Duration, Hold> {
+        match self.hold(now) {
+            Some(hold) if hold != Hold::Restoring => Err(hold),
+            _ => {
+                let back_for = self.store_back_for(now).unwrap_or_default();
+                Ok(self.timings.lane_rest.saturating_sub(back_for))
+            }
+        }
+    }
+
+    /// By how much the store's own clock is off the median of all, if that is more than 5 s: expiry pauses.
+    #[must_use]
+    pub fn store_clock_off(&self) -> Option<i64> {
+        self.last.as_ref().map(|last| last.store_ahead_ms).filter(|ahead| self.is_off(*ahead))
+    }
+
+    fn is_off(&self, ahead_ms: i64) -> bool {
+        Duration::from_millis(ahead_ms.unsigned_abs()) > self.timings.outlier
+    }
+
+    /// The store's clock as it is carried here; `None` before the first heartbeat.
+    #[must_use]
+    pub fn time(&self) -> Option<&StoreTime> {
+        self.time.as_ref()
+    }
+
+    /// The times by which it judges.
+    #[must_use]
+    pub fn timings(&self) -> &Timings {
+        &self.timings
+    }
+
+    /// This process.
+    #[must_use]
+    pub fn own(&self) -> &Owner {
+        &self.own
+    }
+
+    /// The others that are not dead, ordered by name.
+    #[must_use]
+    pub fn others(&self, now: Boot) -> Vec<Arc<Member>> {
+        let mut all: Vec<_> = self.peers.iter().map(|peer| peer.member.clone()).collect();
+        all.retain(|member| {
+            matches!(self.standing(now, &member.owner), Standing::Alive(_) | Standing::Suspect)
+        });
+        all.sort_by(|a, b| (&a.owner.node, a.owner.boot).cmp(&(&b.owner.node, b.owner.boot)));
+        all
+    }
+
+    /// Which of the ready others takes a device that this node must give away: the same for all who ask (rendezvous hash).
+    #[must_use]
+    pub fn heir(&self, now: Boot, device: DeviceId) -> Option<Arc<Member>> {
+        let ready = self.others(now).into_iter().filter(|member| member.ready && !member.draining);
+        ready.max_by_key(|member| (weight(device, &member.owner), Reverse(member.owner.boot)))
+    }
+}
+
+/// How far the store's clock is ahead of the median of its own and all members' clocks, and that median, which is relative
+/// to the store's clock. With an even number the store's counts twice: deadlines go by it.
+fn skew(members: &[Member]) -> (i64, i64) {
+    let mut clocks: Vec<i64> = members.iter().map(|member| member.clock_ahead_ms).collect();
+    clocks.push(0);
+    if clocks.len().is_multiple_of(2) {
+        clocks.push(0);
+    }
+    clocks.sort_unstable();
+    let median = clocks[clocks.len() / 2];
+    (median.saturating_neg(), median)
+}
+
+fn weight(device: DeviceId, owner: &Owner) -> u64 {
+    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+    context.update(device.as_bytes());
+    context.update(&owner.boot.to_be_bytes());
+    context.update(owner.node.as_bytes());
+    let digest = context.finish();
+    digest.as_ref().iter().take(8).fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UNIX: u64 = 1_800_000_000_000;
+
+    fn owner(node: &str, boot: u64) -> Owner {
+        Owner { node: node.into(), boot }
+    }
+
+    fn member(node: &str) -> Member {
+        Member {
+            owner: owner(node, 1),
+            address: "127.0.0.1:5691".parse().unwrap(),
+            listeners: Vec::new(),
+            ready: true,
+            draining: false,
+            clock_ahead_ms: 0,
+            restored: UNIX,
+        }
+    }
+
+    fn at(seconds: f64) -> Boot {
+        Boot::from_start(Duration::from_secs_f64(seconds))
+    }
+
+    /// The store came back at second 0.
+    fn beat(seconds: f64, members: &[&str]) -> Beat {
+        Beat {
+            time_ms: UNIX + (seconds * 1_000.0) as u64,
+            incarnation: Some(7),
+            back_ms: UNIX,
+            members: members.iter().map(|node| member(node)).collect(),
+        }
+    }
+
+    /// Node `a`, with heartbeats every 2 s up to `until`.
+    fn beating(until: u32, members: &[&str]) -> Membership {
+        let mut membership = Membership::new(owner("a", 1), Timings::default());
+        for second in (0..=until).step_by(2).map(f64::from) {
+            membership.handle_beat(at(second), at(second + 0.01), beat(second, members));
+        }
+        membership
+    }
+
+    fn alive(node: &str) -> Standing {
+        Standing::Alive(Arc::new(member(node)))
+    }
+
+    #[test]
+    fn who_has_a_heartbeat_is_alive_and_an_earlier_run_of_this_node_is_dead() {
+        let membership = beating(20, &["a", "b"]);
+        assert_eq!(membership.standing(at(21.0), &owner("a", 1)), Standing::Own);
+        assert_eq!(membership.standing(at(21.0), &owner("a", 0)), Standing::Dead);
+        assert_eq!(membership.standing(at(21.0), &owner("b", 1)), alive("b"));
+        assert_eq!(membership.standing(at(21.0), &owner("b", 2)), Standing::Dead);
+    }
+
+    #[test]
+    fn a_node_is_valid_until_8_seconds_after_it_sent_what_was_acknowledged() {
+        let mut membership = Membership::new(owner("a", 1), Timings::default());
+        assert!(!membership.is_valid(at(0.0)));
+        membership.handle_beat(at(10.0), at(13.0), beat(10.0, &["a"]));
+        assert!(membership.is_valid(at(17.9)));
+        assert!(!membership.is_valid(at(18.0)));
+        // An answer that comes late does not shorten it.
+        membership.handle_beat(at(8.0), at(14.0), beat(8.0, &["a"]));
+        assert!(membership.is_valid(at(17.9)));
+    }
+
+    #[test]
+    fn a_member_whose_heartbeat_has_expired_is_dead() {
+        let mut membership = beating(20, &["a", "b"]);
+        membership.handle_beat(at(22.0), at(22.0), beat(22.0, &["a"]));
+        assert_eq!(membership.standing(at(22.0), &owner("b", 1)), Standing::Dead);
+        // Without heartbeats of our own we can't say.
+        assert_eq!(membership.standing(at(31.0), &owner("b", 1)), alive("b"));
+        assert_eq!(membership.standing(at(31.0), &owner("c", 1)), Standing::Missing);
+    }
+
+    #[test]
+    fn for_one_ttl_after_the_store_is_back_nobody_is_dead_by_heartbeat_alone() {
+        let mut membership = beating(20, &["a", "b"]);
+        let back = |seconds: f64| Beat { back_ms: UNIX + 60_000, ..beat(seconds, &["a"]) };
+        membership.handle_beat(at(60.0), at(60.0), back(60.0));
+        // Forgotten after two TTLs, it is as one that was never heard of.
+        assert_eq!(membership.standing(at(61.0), &owner("b", 1)), Standing::Missing);
+        assert_eq!(membership.standing(at(61.0), &owner("a", 0)), Standing::Dead);
+        membership.handle_beat(at(69.0), at(69.0), back(69.0));
+        assert_eq!(membership.standing(at(69.9), &owner("b", 1)), Standing::Missing);
+        assert_eq!(membership.standing(at(70.1), &owner("b", 1)), Standing::Dead);
+    }
+
+    #[test]
+    fn a_refused_connection_kills_even_then_and_an_answer_revives() {
+        let mut membership = beating(4, &["a", "b"]);
+        membership.handle_refused(&owner("b", 1));
+        assert_eq!(membership.standing(at(5.0), &owner("b", 1)), Standing::Dead);
+        membership.handle_beat(at(6.0), at(6.0), beat(6.0, &["a", "b"]));
+        assert_eq!(membership.standing(at(6.0), &owner("b", 1)), Standing::Dead);
+        membership.handle_answered(&owner("b", 1));
+        assert_eq!(membership.standing(at(6.0), &owner("b", 1)), alive("b"));
+    }
+
+    #[test]
+    fn a_silent_member_is_suspect_for_a_second_and_then_asked_again() {
+        let mut membership = beating(20, &["a", "b"]);
+        membership.handle_silent(at(21.0), &owner("b", 1));
+        assert_eq!(membership.standing(at(21.9), &owner("b", 1)), Standing::Suspect);
+        // A second silence meanwhile does not prolong it.
+        membership.handle_silent(at(21.5), &owner("b", 1));
+        assert_eq!(membership.standing(at(22.0), &owner("b", 1)), alive("b"));
+        membership.handle_silent(at(22.0), &owner("b", 1));
+        membership.handle_answered(&owner("b", 1));
+        assert_eq!(membership.standing(at(22.0), &owner("b", 1)), alive("b"));
+    }
+
+    #[test]
+    fn without_heartbeats_the_peers_tell_whose_fault_it_is() {
+        let mut membership = beating(0, &["a", "b", "c"]);
+        let (b, c) = (owner("b", 1), owner("c", 1));
+        assert_eq!(membership.validity(at(7.9)), Validity::Valid);
+        assert_eq!(membership.validity(at(8.0)), Validity::Isolated);
+        membership.handle_view(at(8.0), &b, false);
+        assert_eq!(membership.validity(at(8.0)), Validity::Outage);
+        membership.handle_view(at(9.0), &c, true);
+        assert_eq!(membership.validity(at(9.0)), Validity::CutOff(Arc::new(member("c"))));
+        // Views grow old.
+        assert_eq!(membership.validity(at(13.5)), Validity::Isolated);
+        // Who is dead counts as nobody.
+        membership.handle_refused(&b);
+        membership.handle_refused(&c);
+        assert_eq!(membership.validity(at(13.5)), Validity::Outage);
+    }
+
+    #[test]
+    fn nothing_is_claimed_before_all_have_restored_or_a_ttl_has_passed() {
+        let mut membership = beating(20, &["a", "b"]);
+        assert_eq!(membership.hold(at(21.0)), None);
+        let back = |seconds: f64, restored: [u64; 2]| {
+            let members = [("a", restored[0]), ("b", restored[1])];
+            let members = members.map(|(node, at)| Member { restored: UNIX + at, ..member(node) });
+            Beat { back_ms: UNIX + 30_000, members: members.into(), ..beat(seconds, &[]) }
+        };
+        membership.handle_beat(at(30.0), at(30.0), back(30.0, [0, 0]));
+        assert_eq!(membership.hold(at(30.0)), Some(Hold::Restoring));
+        membership.handle_beat(at(32.0), at(32.0), back(32.0, [30_000, 0]));
+        assert_eq!(membership.hold(at(32.0)), Some(Hold::Restoring));
+        let mut all = membership.clone();
+        all.handle_beat(at(34.0), at(34.0), back(34.0, [30_000, 30_000]));
+        assert_eq!(all.hold(at(34.0)), None);
+        membership.handle_beat(at(39.0), at(39.0), back(39.0, [30_000, 0]));
+        assert_eq!(membership.hold(at(39.9)), Some(Hold::Restoring));
+        assert_eq!(membership.hold(at(40.1)), None);
+    }
+
+    #[test]
+    fn an_empty_store_and_none_at_all_hold_everything_back() {
+        let mut membership = Membership::new(owner("a", 1), Timings::default());
+        assert_eq!(membership.hold(at(0.0)), Some(Hold::NotValid));
+        let empty = Beat { incarnation: None, ..beat(0.0, &["a"]) };
+        membership.handle_beat(at(0.0), at(0.0), empty);
+        assert_eq!(membership.hold(at(0.0)), Some(Hold::Empty));
+        assert_eq!(membership.may_join(at(0.0)), Err(Hold::Empty));
+        assert_eq!(membership.hold(at(8.0)), Some(Hold::NotValid));
+    }
+
+    #[test]
+    fn a_starting_process_waits_until_the_store_has_been_back_for_a_lanes_rest() {
+        let membership = beating(20, &["a"]);
+        let wait = membership.may_join(at(20.01)).unwrap();
+        assert!((39_950..=40_000).contains(&wait.as_millis()), "{wait:?}");
+        assert_eq!(beating(60, &["a"]).may_join(at(61.0)), Ok(Duration::ZERO));
+    }
+
+    fn with_clocks(clocks: &[(&str, i64)]) -> Membership {
+        let mut membership = Membership::new(owner("a", 1), Timings::default());
+        let members = clocks.iter().map(|(node, ahead)| Member { clock_ahead_ms: *ahead, ..member(node) });
+        let beat = Beat { members: members.collect(), ..beat(0.0, &[]) };
+        membership.handle_beat(at(0.0), at(0.0), beat);
+        membership
+    }
+
+    #[test]
+    fn a_clock_more_than_5_seconds_from_the_median_claims_nothing() {
+        let hold = |clocks: &[_]| with_clocks(clocks).hold(at(0.0));
+        assert_eq!(hold(&[("a", 4_000), ("b", 0), ("c", 0)]), None);
+        assert_eq!(hold(&[("a", -3_600_000), ("b", 0), ("c", 0)]), Some(Hold::ClockAhead(-3_600_000)));
+        assert_eq!(hold(&[("a", 0), ("b", 3_600_000), ("c", 0)]), None);
+        // Two clocks that disagree: the store's counts.
+        assert_eq!(hold(&[("a", 3_600_000)]), Some(Hold::ClockAhead(3_600_000)));
+    }
+
+    #[test]
+    fn a_store_whose_clock_is_off_is_told_from_members_whose_clocks_are() {
+        let membership = with_clocks(&[("a", 9_000), ("b", 9_100), ("c", 8_900)]);
+        assert_eq!(membership.store_clock_off(), Some(-8_900));
+        assert_eq!(membership.hold(at(0.0)), None);
+        assert_eq!(with_clocks(&[("a", 9_000), ("b", 0), ("c", 0)]).store_clock_off(), None);
+    }
+
+    #[test]
+    fn heirs_are_ready_peers_spread_evenly_and_the_same_for_all() {
+        let mut membership = beating(20, &["a", "b", "c", "d"]);
+        let heir = |membership: &Membership, n: u32| {
+            let device = DeviceId::of(&n.to_string());
+            membership.heir(at(21.0), device).map(|member| member.owner.node.to_string())
+        };
+        let mut counts = std::collections::BTreeMap::new();
+        for n in 0..300 {
+            *counts.entry(heir(&membership, n).unwrap()).or_insert(0) += 1;
+        }
+        assert_eq!(counts.len(), 3);
+        assert!(counts.values().all(|count| (60..140).contains(count)), "{counts:?}");
+        let before: Vec<_> = (0..300).map(|n| heir(&membership, n)).collect();
+        membership.handle_refused(&owner("b", 1));
+        let moved = (0..300).filter(|n| heir(&membership, *n) != before[*n as usize]).count();
+        assert_eq!(moved, counts["b"]);
+    }
+}
