@@ -17,6 +17,8 @@ pub struct Datagram {
     pub up: bool,
     /// The client's own address, as the proxy knows it.
     pub client: SocketAddr,
+    /// The server that it went to or came from.
+    pub server: SocketAddr,
     /// Its bytes.
     pub bytes: Vec<u8>,
 }

@@ -20,6 +20,7 @@ fn datagrams(vector: &Value) -> Vec<Datagram> {
         at: UNIX_EPOCH,
         up: datagram["from"] == "client",
         client: ([127, 0, 0, 1], 50_000).into(),
+        server: ([127, 0, 0, 1], 5684).into(),
         bytes: bytes(&datagram["hex"]),
     };
     vector["datagrams"].as_array().unwrap().iter().map(of).collect()
