@@ -81,9 +81,9 @@ const UNWRITTEN: u64 = 1 << 16;
 pub struct Numbers {
     /// No number at or above it has been sent. While the session is in use it is ahead of the next one; else it is that.
     pub write_mark: u64,
-    /// The highest number that was accepted.
+    /// One above the highest number that was accepted; 0: none was.
     pub read_floor: u64,
-    /// Which of the 64 numbers up to the floor were accepted; bit 0 is the floor itself.
+    /// Which of the 64 numbers below the floor were accepted; bit 0 is that of the highest.
     pub read_window: u64,
 }
 

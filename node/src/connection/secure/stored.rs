@@ -98,3 +98,51 @@ pub(in crate::connection) fn mode(mode: dtls::Mode) -> Mode {
         dtls::Mode::X509 => Mode::X509,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A PSK session of the first version, with its keys, in the engine's layout.
+    fn secrets() -> Vec<u8> {
+        let key = |key: u8| [&[0x15, 1][..], &[key; 16], &[key; 4]].concat();
+        let head = [&[1, 0xc0, 0xa8, 5, 2][..], &[0xc1; 8], &[0x1d; 32], &[0, 0, 0, 0, 0x67, 0x45, 0x23, 1]];
+        let tail = [&[0x3a; 48][..], &key(0x10), &key(0x20), &[8], &[0xcc; 8], &[19], &[0x5b; 19]];
+        [head.concat(), tail.concat()].concat()
+    }
+
+    #[test]
+    fn the_read_floor_of_a_record_is_one_above_the_highest_number_that_was_accepted() {
+        let (sealer, device) = (Sealer::new(&[1; 32]), DeviceId::of("a"));
+        let mut window = ReplayWindow::new();
+        for number in [4, 7] {
+            window.accept(number);
+        }
+        let kept = numbers(&dtls::Numbers { write_next: 3, write_mark: 9, window, stage: Stage::Settled });
+        assert_eq!(kept, Numbers { write_mark: 9, read_floor: 8, read_window: 0b1001 });
+        let association = AssociationId::from_bytes([0xc1; 8]);
+        let session = Session {
+            association,
+            id: SessionId::from_bytes([0x1d; 32]),
+            provisional: false,
+            resumed: false,
+            closed: false,
+            numbers: kept,
+            established_at: 1,
+            heard_at: 1,
+            expires_at: 0,
+            cid: vec![0xc1; 8],
+            peer_cid: Some(8),
+            peer: None,
+            local: None,
+            mode: Mode::Psk,
+            suite: 0xc0a8,
+            credential_version: 1,
+            sealed: sealer.seal_session(device, association, &secrets()),
+            answer: Vec::new(),
+        };
+        let read = open(&sealer, device, &session, true).unwrap().numbers.window;
+        let replayed: Vec<_> = (0..12).filter(|number| !read.fresh(*number)).collect();
+        assert_eq!(replayed, [4, 7], "8 is the first that is new, and what was skipped may still come");
+    }
+}
