@@ -20,7 +20,7 @@ use crate::{
     handshake::{Established, Handshake, Outcome},
     message::{Fragments, HelloPrefix, MessageType},
     nonce,
-    outbox::Outbox,
+    outbox::{Outbox, Sent},
     output::{CloseReason, HandshakeFailure, Output},
     protection::{Opened, SealError},
     question::{Answer, Ticket},
@@ -248,6 +248,17 @@ impl Association {
         self.pending.is_some()
     }
 
+    /// Whether the handshake under way resumes a session.
+    #[must_use]
+    pub fn is_resuming(&self) -> bool {
+        self.pending.as_ref().is_some_and(|handshake| handshake.is_abbreviated())
+    }
+
+    /// Alerts and repeated flights since this was asked last.
+    pub fn take_sent(&mut self) -> Sent {
+        self.outbox.take_sent()
+    }
+
     /// The live session.
     #[must_use]
     pub fn session(&self) -> Option<&Session> {
@@ -393,9 +404,9 @@ impl Association {
         self.note_numbers(cx.now);
     }
 
-    /// Sends the last flight of a full handshake, at most once a second.
-    fn send_answer(&mut self, cx: &mut Context<'_>) {
-        let (Some(session), Some(answering)) = (&mut self.live, &mut self.answer) else { return };
+    /// Sends the last flight of a full handshake, at most once a second. Whether it was due.
+    fn send_answer(&mut self, cx: &mut Context<'_>) -> bool {
+        let (Some(session), Some(answering)) = (&mut self.live, &mut self.answer) else { return false };
         let too_soon = |sent| cx.now.saturating_duration_since(sent) < REPEAT_AT_MOST;
         if cx.unix.saturating_sub(answering.answer.since) > FinishedAnswer::KEPT {
             self.answer = None;
@@ -403,7 +414,9 @@ impl Association {
             answering.sent = Some(cx.now);
             // Without a nonce nothing can be sent now; the client repeats its Finished.
             let _ = answering.answer.send(cx, &mut self.outbox, session);
+            return true;
         }
+        false
     }
 
     fn handle_opened(
@@ -422,7 +435,9 @@ impl Association {
             }
             ContentType::Alert => self.handle_alert(&opened.plaintext),
             ContentType::Handshake if is_finished(&opened.plaintext) => {
-                self.send_answer(cx);
+                if self.send_answer(cx) {
+                    self.outbox.note_repeat();
+                }
                 Ok(Used::Authentic)
             }
             ContentType::Handshake => {
@@ -452,7 +467,7 @@ impl Association {
         let mut datagram = Vec::new();
         // Without nonce or number left there is no alert: the peer finds out by silence.
         if session.seal(cx, ContentType::Alert, &alert.to_bytes(), &mut datagram).is_ok() {
-            self.outbox.push(Output::Transmit(datagram));
+            self.outbox.alert(datagram);
         }
     }
 

@@ -61,6 +61,7 @@ pub use context::Context;
 pub use fate::{Dropped, Fate};
 pub use identity::{IdentityError, ServerIdentity};
 pub use naming::Naming;
+pub use outbox::Sent;
 pub use output::{CloseReason, HandshakeFailure, Output};
 pub use question::{Answer, NotStored, PeerCredential, Psk, Question, StoreKind, Ticket, Unacceptable};
 pub use secret::Secret;

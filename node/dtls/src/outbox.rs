@@ -12,6 +12,16 @@ use crate::{
 pub(crate) struct Outbox {
     queue: VecDeque<Output>,
     tickets: u32,
+    sent: Sent,
+}
+
+/// What left an association besides first flights and application data.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// Alerts, close_notify included.
+    pub alerts: u16,
+    /// Flights sent again, by timer or because the peer repeated its own.
+    pub repeats: u16,
 }
 
 impl Outbox {
@@ -21,6 +31,19 @@ impl Outbox {
 
     pub(crate) fn transmit(&mut self, datagram: Vec<u8>) {
         self.push(Output::Transmit(datagram));
+    }
+
+    pub(crate) fn alert(&mut self, datagram: Vec<u8>) {
+        self.sent.alerts = self.sent.alerts.saturating_add(1);
+        self.transmit(datagram);
+    }
+
+    pub(crate) fn note_repeat(&mut self) {
+        self.sent.repeats = self.sent.repeats.saturating_add(1);
+    }
+
+    pub(crate) fn take_sent(&mut self) -> Sent {
+        std::mem::take(&mut self.sent)
     }
 
     /// Asks, and gives the ticket that the answer will bear.

@@ -6,7 +6,7 @@ mod kit;
 use std::time::Duration;
 
 use godwit_dtls::{
-    CloseReason, HandshakeFailure, Numbering, Stage,
+    CloseReason, HandshakeFailure, Numbering, Sent, Stage,
     alert::{Alert, AlertDescription},
     message::MessageType,
     record::ContentType,
@@ -259,6 +259,8 @@ fn the_server_repeats_its_abbreviated_flight_until_the_clients_finished() {
         again.handle(&repeated);
     }
     assert_eq!(waits, [2, 4, 8]);
+    assert_eq!(server.association.as_mut().unwrap().take_sent(), Sent { alerts: 0, repeats: 3 });
+    assert!(server.association.as_ref().unwrap().is_resuming());
     again.now = now;
     assert_resumes(&mut server, again);
     assert!(

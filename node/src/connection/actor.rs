@@ -134,6 +134,7 @@ impl ConnectionActor {
             }
         }
         self.note_progress();
+        self.count_sent();
         self.rearm(now, ctx);
     }
 

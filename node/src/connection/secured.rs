@@ -298,9 +298,13 @@ impl ConnectionActor {
                 });
             }
             Question::Session(id) => {
-                let id = SessionId::from_bytes(id.0);
+                let (id, metrics) = (SessionId::from_bytes(id.0), self.shard.metrics.clone());
                 self.look_up(ctx, ticket, Answer::Session(None), async move |endpoints, settings| {
-                    credentials::session(endpoints.store(), &settings, id).await.map(Answer::Session)
+                    let found = credentials::session(endpoints.store(), &settings, id).await?;
+                    if let Err(why) = &found {
+                        metrics.dtls.resumptions[*why].increment(1);
+                    }
+                    Ok(Answer::Session(found.ok()))
                 });
             }
             Question::Store(session, kind) => self.store(now, ticket, &session, kind),
@@ -344,17 +348,18 @@ impl ConnectionActor {
         answer: Answer,
         failed: bool,
     ) {
-        if let Answer::Session(found) = &answer {
-            let outcome = match found {
-                Some(_) => Resumption::Resumed,
-                None if failed => Resumption::Store,
-                None => Resumption::Unknown,
-            };
-            self.shard.metrics.dtls.resumptions[outcome].increment(1);
+        let resumptions = &self.shard.metrics.dtls.resumptions;
+        if failed && let Answer::Session(_) = &answer {
+            resumptions[Resumption::Store].increment(1);
         }
+        let found = matches!(answer, Answer::Session(Some(_)));
         let Some(Lower::Open(open)) = self.lower.as_deref_mut() else { return };
         open.lookup_failed |= failed;
         open.channel.provide(now, ticket, answer);
+        if found {
+            let goes_on = open.channel.is_resuming();
+            resumptions[if goes_on { Resumption::Resumed } else { Resumption::Mismatch }].increment(1);
+        }
     }
 
     /// Has the endpoint store the session of a handshake.
@@ -625,6 +630,14 @@ impl ConnectionActor {
         }
     }
 
+    /// Counts what DTLS has sent on its own.
+    pub(super) fn count_sent(&mut self) {
+        let Some(dtls::Sent { alerts, repeats }) = self.channel().map(Channel::take_sent) else { return };
+        let metrics = &self.shard.metrics.dtls;
+        metrics.alerts_sent.increment(alerts.into());
+        metrics.retransmissions.increment(repeats.into());
+    }
+
     fn forget_gauge(&self) {
         if let Some(secured) = self.secured() {
             self.shard.metrics.dtls.sessions[fate::stored_mode(secured.mode)].decrement(1.0);
@@ -634,6 +647,7 @@ impl ConnectionActor {
     /// The connection ends: nothing leads to it any more.
     pub(super) fn forget_session(&mut self) {
         self.forget_gauge();
+        self.count_sent();
         let claiming = match self.lower.as_deref() {
             Some(Lower::Claiming(claiming)) => {
                 let dropped = claiming.waiting.len() as u64;

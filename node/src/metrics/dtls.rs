@@ -182,6 +182,10 @@ pub struct Dtls {
     pub cookies: Family<Cookie, Counter>,
     /// See [`names::DTLS_ALERTS_RECEIVED`].
     pub alerts_received: Counter,
+    /// See [`names::DTLS_ALERTS_SENT`].
+    pub alerts_sent: Counter,
+    /// See [`names::DTLS_RETRANSMISSIONS`].
+    pub retransmissions: Counter,
     /// See [`names::DTLS_RECORDS_RECEIVED`].
     pub records_received: Counter,
     /// See [`names::DTLS_RECORDS_SENT`].
@@ -190,6 +194,8 @@ pub struct Dtls {
     pub records_dropped: Family<RecordDrop, Counter>,
     /// See [`names::DTLS_SESSIONS`].
     pub sessions: Family<Mode, Gauge>,
+    /// See [`names::DTLS_SESSION_RETURNS`].
+    pub session_returns: Counter,
     /// See [`names::DTLS_SESSIONS_ENDED`].
     pub sessions_ended: Family<SessionEnd, Counter>,
     /// See [`names::DTLS_RESUMPTIONS`].
@@ -216,10 +222,13 @@ impl Dtls {
             refusals: Family::new(|reason| names::DTLS_REFUSALS.counter(&[s, reason])),
             cookies: Family::new(|result| names::DTLS_COOKIES.counter(&[s, result])),
             alerts_received: names::DTLS_ALERTS_RECEIVED.counter(&[s]),
+            alerts_sent: names::DTLS_ALERTS_SENT.counter(&[s]),
+            retransmissions: names::DTLS_RETRANSMISSIONS.counter(&[s]),
             records_received: names::DTLS_RECORDS_RECEIVED.counter(&[s]),
             records_sent: names::DTLS_RECORDS_SENT.counter(&[s]),
             records_dropped: Family::new(|reason| names::DTLS_RECORDS_DROPPED.counter(&[s, reason])),
             sessions: Family::new(|mode| names::DTLS_SESSIONS.gauge(&[s, mode])),
+            session_returns: names::DTLS_SESSION_RETURNS.counter(&[s]),
             sessions_ended: Family::new(|reason| names::DTLS_SESSIONS_ENDED.counter(&[s, reason])),
             resumptions: Family::new(|result| names::DTLS_RESUMPTIONS.counter(&[s, result])),
             claims: Family::new(|numbers| names::DTLS_CLAIMS.counter(&[s, numbers])),

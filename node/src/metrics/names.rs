@@ -47,6 +47,10 @@ definitions! {
     DTLS_COOKIES = Counter "godwit_dtls_cookies_total" ["shard", "result"];
     /// Authenticated alerts from devices that ended their session, close_notify included.
     DTLS_ALERTS_RECEIVED = Counter "godwit_dtls_alerts_received_total" ["shard"];
+    /// Alerts sent: fatal ones, close_notify, and refused renegotiations.
+    DTLS_ALERTS_SENT = Counter "godwit_dtls_alerts_sent_total" ["shard"];
+    /// Flights of handshakes sent again, by timer or because the device repeated its own.
+    DTLS_RETRANSMISSIONS = Counter "godwit_dtls_retransmissions_total" ["shard"];
     /// Records accepted on sessions.
     DTLS_RECORDS_RECEIVED = Counter "godwit_dtls_records_received_total" ["shard"];
     /// Records sent on sessions.
@@ -55,6 +59,9 @@ definitions! {
     DTLS_RECORDS_DROPPED = Counter "godwit_dtls_records_dropped_total" ["shard", "reason"];
     /// Sessions in memory, by the device's mode.
     DTLS_SESSIONS = Gauge "godwit_dtls_sessions" ["shard", "mode"];
+    /// Returns of a device to a session that another of its own had taken the place of: two holders of one credential,
+    /// most likely.
+    DTLS_SESSION_RETURNS = Counter "godwit_dtls_session_returns_total" ["shard"];
     /// Sessions that ended for good, by the reason.
     DTLS_SESSIONS_ENDED = Counter "godwit_dtls_sessions_ended_total" ["shard", "reason"];
     /// ClientHellos that named a session to resume, by result.

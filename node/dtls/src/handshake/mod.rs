@@ -129,6 +129,11 @@ impl Handshake {
         }
     }
 
+    /// Whether it goes on with a session of before.
+    pub(crate) fn is_abbreviated(&self) -> bool {
+        matches!(self.state, State::AwaitProvisional(_) | State::AwaitClient(_) | State::AwaitPromotion(_))
+    }
+
     /// The keys under way, once there are any.
     pub(crate) fn session(&self) -> Option<&Session> {
         match &self.state {
@@ -300,6 +305,7 @@ impl Handshake {
     }
 
     fn repeat(&mut self, cx: &mut Context<'_>, out: &mut Outbox) {
+        out.note_repeat();
         self.advance(cx, out, |core, mut state, cx, out| {
             let session = match &mut state {
                 State::AwaitClient(state) => Some(&mut state.session),
@@ -362,7 +368,7 @@ impl Handshake {
             let mut datagram = Vec::new();
             let alert = Alert::fatal(description).to_bytes();
             Header::plain(ContentType::Alert, self.core.plain_next).encode_plain(&alert, &mut datagram);
-            out.transmit(datagram);
+            out.alert(datagram);
         }
     }
 

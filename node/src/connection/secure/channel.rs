@@ -3,7 +3,7 @@
 use std::{rc::Rc, time::Instant};
 
 use godwit_dtls::{
-    Answer, Association, Fate, Numbering, Numbers, Output, SendError, Session, StoredSession, Ticket,
+    Answer, Association, Fate, Numbering, Numbers, Output, SendError, Sent, Session, StoredSession, Ticket,
     cid::Cid,
 };
 use smallvec::SmallVec;
@@ -185,6 +185,16 @@ impl Channel {
 
     pub(in crate::connection) fn max_plaintext(&self) -> usize {
         self.association.max_plaintext()
+    }
+
+    /// Whether the handshake under way resumes a session.
+    pub(in crate::connection) fn is_resuming(&self) -> bool {
+        self.association.is_resuming()
+    }
+
+    /// Alerts and repeated flights since this was asked last.
+    pub(in crate::connection) fn take_sent(&mut self) -> Sent {
+        self.association.take_sent()
     }
 
     /// The live session's numbers, for a write that happens now.

@@ -16,6 +16,7 @@ use super::{settings::Settings, stored, subject::Subject};
 use crate::{
     identity::{DeviceId, SessionId},
     keys::Names,
+    metrics::dtls::Resumption,
     store::{
         Pointer, StateStore, StoreError,
         value::{self, Credential, credential::Mode},
@@ -147,21 +148,23 @@ fn has(document: &value::Device, test: impl FnOnce(&Credential) -> bool) -> bool
     document.credential.as_ref().is_some_and(test)
 }
 
-/// The session of an id, if its credential still holds.
+/// The session of an id, or why it is not to be resumed.
 pub(in crate::connection) async fn session(
     store: &dyn StateStore,
     settings: &Settings,
     id: SessionId,
-) -> Result<Option<Box<StoredSession>>, Failed> {
-    let Some(device) = store.resolve(Pointer::Session(id)).await? else { return Ok(None) };
-    let Some(record) = store.load(device).await? else { return Ok(None) };
+) -> Result<Result<Box<StoredSession>, Resumption>, Failed> {
+    let unknown = Ok(Err(Resumption::Unknown));
+    let Some(device) = store.resolve(Pointer::Session(id)).await? else { return unknown };
+    let Some(record) = store.load(device).await? else { return unknown };
     let session = record.sessions.iter().find(|session| session.id == id && !session.provisional);
-    let (Some(document), Some(session)) = (&record.document, session) else { return Ok(None) };
+    let Some(session) = session else { return unknown };
+    let Some(document) = &record.document else { return Ok(Err(Resumption::Credential)) };
     let still = Subject::of(document, session.mode, false);
     if still.is_none_or(|subject| subject.credential != session.credential_version) {
-        return Ok(None);
+        return Ok(Err(Resumption::Credential));
     }
-    Ok(stored::open(&settings.sealer, device, session, true).map(Box::new))
+    Ok(stored::open(&settings.sealer, device, session, true).map(Box::new).ok_or(Resumption::Unknown))
 }
 
 async fn resolve(store: &dyn StateStore, pointer: Pointer) -> Result<Option<value::Device>, Failed> {
