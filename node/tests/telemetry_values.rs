@@ -283,7 +283,7 @@ fn events_say_what_happened() {
         Event::Refused { reason: "the credential is for DTLS".into() },
         Event::CredentialChanged,
         Event::Deleted,
-        Event::ActivationTimeout,
+        Event::SessionTakenOver,
         Event::PathSkipped { path: path("/3303/7/5700"), reason: godwit::profile::SkipReason::NoInstance },
         Event::ActionFailed { action: "observe", paths: paths(), code: Some("4.05".into()) },
         Event::ActionFailed { action: "read", paths: paths(), code: None },

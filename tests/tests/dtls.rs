@@ -3,7 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use godwit_proto::v1::{Credential, Device, credential};
-use godwit_tests::{Dtls, Message, Node, Raw, Setup, wait};
+use godwit_tests::{Admin, Dtls, Message, Node, Raw, Setup, wait};
 
 const LINKS: &str = "</1/0>,</3/0>";
 const KEY: &[u8] = b"0123456789abcdef";
@@ -239,8 +239,41 @@ fn a_session_is_resumed_by_its_id_also_after_a_kill_and_after_its_end() {
     wait("the session's end", || {
         (node.metric_sum("godwit_dtls_sessions_ended_total", "reason=\"closed\"") == 1.0).then_some(())
     });
+    assert_eq!(node.metric_sum("godwit_dtls_alerts_sent_total", ""), 1.0);
     assert_eq!(raw.handshake(true), Ok(true), "close_notify does not forbid it");
     assert_eq!(update(&mut raw, &id), "2.04");
+    assert_eq!(node.metric_sum("godwit_dtls_resumptions_total", "result=\"resumed\""), 2.0);
+}
+
+#[test]
+fn a_session_of_a_credential_that_was_changed_meanwhile_is_not_resumed() {
+    let mut node = Node::start();
+    declare(&node, "a");
+    let mut dtls = psk("a");
+    dtls.settings.attempts = 1;
+    let mut raw = Raw::secured(node.coaps(), dtls);
+    raw.register("ep=a&lwm2m=1.1", LINKS);
+    // Nobody holds the device while its credential changes.
+    node.kill();
+    node.restart();
+    let credential = Some(Admin::psk("a-id", b"another key here"));
+    let device = Device { endpoint: "a".into(), credential, ..Device::default() };
+    node.admin().update_device(device, &["credential"]).unwrap();
+    assert!(raw.handshake(true).is_err(), "and its key opens no full handshake");
+    assert_eq!(node.metric_sum("godwit_dtls_resumptions_total", "result=\"credential\""), 1.0);
+}
+
+#[test]
+fn a_device_that_registers_under_another_name_than_its_own_is_refused_with_an_event() {
+    let node = Node::start();
+    declare(&node, "a");
+    let mut raw = Raw::secured(node.coaps(), psk("a"));
+    let request = Message::request("POST", "/rd?ep=b&lwm2m=1.1").format(40).payload(LINKS);
+    assert_eq!(raw.call(request).code(), "4.03");
+    assert_eq!(
+        node.sink().event("a", "refused")["data"]["data"]["reason"],
+        "ep is not the endpoint of this credential"
+    );
 }
 
 #[test]

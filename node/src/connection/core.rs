@@ -269,13 +269,11 @@ impl Connection {
         })
     }
 
-    /// The device that registers under this name: it must be the credential's, where one was proved.
+    /// The device that registers: the credential's, where one was proved, whose endpoint refuses any other name; else
+    /// that of the name.
     fn registering(&self, endpoint: Option<&str>) -> Result<DeviceId, Response> {
         let named = endpoint.map(DeviceId::of);
         match (named, self.device.filter(|_| self.proven)) {
-            (Some(named), Some(proven)) if named != proven => {
-                Err(Response::diagnostic(Code::FORBIDDEN, "ep is not the endpoint of this credential"))
-            }
             (_, Some(proven)) => Ok(proven),
             (Some(named), None) => Ok(named),
             (None, None) => Err(Response::diagnostic(

@@ -23,6 +23,7 @@ use godwit_coap::{Code, FailReason, Response};
 use super::{
     access::Access,
     downlink::{Downlinks, Purpose, UPPER_HALF},
+    flapping::Left,
     handle::{RegistrationChangeKind, SubmitError},
     link::{Call, Downlink, Link, Refusal, Uplink},
     message::{Effect, Input, StopReason, Then},
@@ -82,6 +83,8 @@ pub(super) struct Core {
     heard: Option<Instant>,
     /// When anything last happened.
     pub(super) active: Instant,
+    /// The session before that of the registration.
+    pub(super) left: Option<Box<Left>>,
     /// The end of the registration is being written.
     pub(super) expiring: bool,
     leaving: Option<StopReason>,
@@ -137,6 +140,7 @@ impl Core {
             orders: Orders::new(claimed.term),
             heard: None,
             active: now.now,
+            left: None,
             expiring: false,
             leaving: None,
             stop_written: false,
@@ -241,6 +245,11 @@ impl Core {
         }
         if let Some(reason) = self.access.refuses(&link.security) {
             return self.refuse(now, link, &uplink, reason);
+        }
+        if let Uplink::Register { registration, .. } = &uplink
+            && registration.endpoint.as_deref().is_some_and(|named| *named != *self.name)
+        {
+            return self.refuse(now, link, &uplink, "ep is not the endpoint of this credential");
         }
         if let Some(call) = uplink.call().filter(|_| uplink.changes_state())
             && self.was_overtaken(&link, call)
@@ -372,6 +381,9 @@ impl Core {
             let cause = self.cause(&[b"refused", &call.message_id.to_be_bytes(), call.token.as_bytes()]);
             self.announce(now, Event::Refused { reason: reason.into() }, cause);
             self.reply(link, call, Response::diagnostic(Code::FORBIDDEN, reason));
+        }
+        if let Uplink::Register { .. } = uplink {
+            self.services.metrics.registration_refused(&Code::FORBIDDEN.to_string());
         }
         if let Uplink::Notification(notification) = uplink {
             self.downlink(link, Downlink::Reset { message_id: notification.message_id });

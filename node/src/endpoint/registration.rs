@@ -99,9 +99,11 @@ impl Core {
         self.activated = true;
         self.reply(link, call, Response::new(Code::CREATED).location("rd").location(registered.id.as_str()));
         self.applied = Some(applied);
+        let before = self.registered_in();
         self.registered = Some(Box::new(registered));
         self.awake = true;
         self.announce_registered(now, replaced);
+        self.note_session(now, before);
         let cause = self.cause(&[b"registered"]);
         for (ordinal, skipped) in skipped.into_iter().enumerate() {
             let event = Event::PathSkipped { path: skipped.path, reason: skipped.reason };
@@ -194,7 +196,9 @@ impl Core {
                 registered.models = current.models.clone();
             }
         }
+        let before = self.registered_in();
         self.registered = Some(registered);
+        self.note_session(now, before);
         if self.link.is_none_or(|own| own.connection != link.connection) {
             self.link_to(now, link);
             self.take_address(&link);

@@ -537,13 +537,8 @@ impl Core {
     /// Links a connection by a session, or asks for one by a session on record. `false`: there is none to reach the
     /// device by.
     pub(super) fn reach_by_session(&mut self, now: Reading) -> bool {
-        let registered_in =
-            self.registered.as_ref().and_then(|registered| registered.proof.as_ref()?.session);
-        let Some(association) =
-            self.sessions.to_reach(registered_in, &self.access, now).map(|held| held.association)
-        else {
-            return false;
-        };
+        let best = self.sessions.to_reach(self.registered_in(), &self.access, now);
+        let Some(association) = best.map(|held| held.association) else { return false };
         let Some(held) = self.sessions.find_mut(association) else { return false };
         if let Some(link) = held.link {
             // The device has made it and said nothing over it yet.

@@ -45,8 +45,9 @@ pub enum Event {
     CredentialChanged,
     /// The device was not used in time and was deleted.
     Deleted,
-    /// The store did not answer in time, and the device's packet was dropped.
-    ActivationTimeout,
+    /// The device spoke again in a session that another of its own had taken the place of: two holders of one
+    /// credential, most likely. At most every ten minutes.
+    SessionTakenOver,
     /// A path of the profile that the device can't be asked for.
     PathSkipped {
         /// The path.
@@ -105,7 +106,7 @@ impl Event {
             Event::Refused { .. } => "refused",
             Event::CredentialChanged => "credential_changed",
             Event::Deleted => "deleted",
-            Event::ActivationTimeout => "activation_timeout",
+            Event::SessionTakenOver => "session_taken_over",
             Event::PathSkipped { .. } => "path_skipped",
             Event::Unreadable { .. } => "unreadable",
             Event::ActionFailed { .. } => "action_failed",

@@ -102,6 +102,25 @@ fn bench(record: DeviceRecord, exact: bool) -> (Bench, Rc<Connections>) {
     (Bench { core, now, ..Bench::claimed("default", DeviceRecord::default()) }, links)
 }
 
+/// The same with sessions 1 to `n`.
+fn established(n: u8) -> (Bench, Rc<Connections>) {
+    let (mut bench, links) = bench(DeviceRecord::default(), true);
+    for n in 1..=n {
+        bench.establish(session(n));
+        bench.write_all();
+    }
+    (bench, links)
+}
+
+/// The same, registered in session 1.
+fn registered() -> Bench {
+    let mut bench = established(1).0;
+    bench.register_in(1, 1);
+    bench.write_all();
+    bench.forget_all();
+    bench
+}
+
 impl Bench {
     fn hear(&mut self, link: Link, uplink: Uplink) {
         self.apply(Input::Uplink(link, uplink));
@@ -201,9 +220,7 @@ fn a_third_session_takes_the_place_of_the_one_longest_not_heard() {
 
 #[test]
 fn the_numbers_of_sessions_in_use_ride_on_every_write() {
-    let (mut bench, links) = bench(DeviceRecord::default(), true);
-    bench.establish(session(1));
-    bench.write_all();
+    let (mut bench, links) = established(1);
     links.numbers.borrow_mut().push((secured(1).connection, association(1), at(65_536)));
     bench.register_in(1, 1);
     let written = bench.write_all();
@@ -218,9 +235,7 @@ fn the_numbers_of_sessions_in_use_ride_on_every_write() {
 
 #[test]
 fn a_registration_says_how_its_device_proved_its_name() {
-    let (mut bench, _) = bench(DeviceRecord::default(), true);
-    bench.establish(session(1));
-    bench.write_all();
+    let mut bench = established(1).0;
     bench.register_in(1, 5);
     let written = bench.write_all();
     let registration = written.iter().find_map(|change| match change {
@@ -240,9 +255,7 @@ fn a_registration_says_how_its_device_proved_its_name() {
 
 #[test]
 fn an_equal_request_gets_its_answer_and_an_overtaken_one_none() {
-    let (mut bench, _) = bench(DeviceRecord::default(), true);
-    bench.establish(session(1));
-    bench.write_all();
+    let mut bench = established(1).0;
     let call = Call { number: 5, ..bench.call() };
     let register = || Uplink::Register { call, registration: registration("lt=600&lwm2m=1.1") };
     bench.hear(secured(1), register());
@@ -264,12 +277,7 @@ fn an_equal_request_gets_its_answer_and_an_overtaken_one_none() {
 
 #[test]
 fn a_resumed_session_takes_over_once_its_client_has_finished() {
-    let (mut bench, _) = bench(DeviceRecord::default(), true);
-    bench.establish(session(1));
-    bench.write_all();
-    bench.register_in(1, 1);
-    bench.write_all();
-    bench.forget_all();
+    let mut bench = registered();
     bench.establish(Session { id: session(1).id, provisional: true, resumed: true, ..session(2) });
     let written = bench.write_all();
     let provisional = written.iter().find_map(|change| match change {
@@ -290,11 +298,7 @@ fn a_resumed_session_takes_over_once_its_client_has_finished() {
 
 /// One that registered in session 1, with a command under way, and has resumed it over `connection` as session 2.
 fn resumed_over(connection: &Link) -> Bench {
-    let mut bench = bench(DeviceRecord::default(), true).0;
-    bench.establish(session(1));
-    bench.write_all();
-    bench.register_in(1, 1);
-    bench.write_all();
+    let mut bench = registered();
     bench.submit("a", read("/3/0/0"), false);
     bench.write_all();
     assert_eq!(bench.requests().len(), 1);
@@ -340,11 +344,7 @@ fn a_command_goes_out_over_the_session_that_was_resumed_over_the_same_connection
 
 #[test]
 fn a_command_goes_out_over_a_new_session_in_which_nothing_was_said_yet() {
-    let (mut bench, _) = bench(DeviceRecord::default(), true);
-    for n in 1..=2 {
-        bench.establish(session(n));
-        bench.write_all();
-    }
+    let mut bench = established(2).0;
     bench.register_in(1, 1);
     bench.write_all();
     let closed =
@@ -362,11 +362,7 @@ fn a_command_goes_out_over_a_new_session_in_which_nothing_was_said_yet() {
 
 #[test]
 fn a_revoked_session_leaves_nothing_under_way() {
-    let (mut bench, _) = bench(DeviceRecord::default(), true);
-    bench.establish(session(1));
-    bench.write_all();
-    bench.register_in(1, 1);
-    bench.write_all();
+    let mut bench = registered();
     bench.submit("a", read("/3/0/0"), false);
     bench.write_all();
     bench.apply(Input::Access(Some(Access::of(&document(4), false)), None));
@@ -388,11 +384,7 @@ fn an_endpoint_waits_for_a_connection_that_is_being_made_before_it_leaves() {
 
 #[test]
 fn a_resumption_over_the_same_connection_does_not_end_it() {
-    let (mut bench, _) = bench(DeviceRecord::default(), true);
-    bench.establish(session(1));
-    bench.write_all();
-    bench.register_in(1, 1);
-    bench.write_all();
+    let mut bench = registered();
     let same = Link { security: secured(2).security, ..secured(1) };
     let resumed = Session { id: session(1).id, provisional: true, resumed: true, ..session(2) };
     bench.hear(same, Uplink::SessionEstablished { session: Box::new(resumed), rotated: false });
@@ -406,11 +398,7 @@ fn a_resumption_over_the_same_connection_does_not_end_it() {
 
 #[test]
 fn the_newest_request_that_changes_something_wins() {
-    let (mut bench, _) = bench(DeviceRecord::default(), true);
-    for n in 1..=2 {
-        bench.establish(session(n));
-        bench.write_all();
-    }
+    let mut bench = established(2).0;
     bench.register_in(1, 1);
     bench.write_all();
     let (call, registration) = (bench.call(), bench.registration_id());
@@ -419,6 +407,24 @@ fn the_newest_request_that_changes_something_wins() {
     assert!(written.iter().any(|change| matches!(change, Change::Registration(_))), "{written:?}");
     assert_eq!(bench.core.link.map(|link| link.connection), Some(secured(2).connection));
     assert!(!bench.events().contains(&"updated"), "nothing that it said has changed");
+}
+
+#[test]
+fn a_return_to_a_session_that_was_left_is_told_at_times() {
+    let mut bench = established(2).0;
+    let mut told = Vec::new();
+    for (step, (n, minutes)) in
+        [(1, 1), (2, 1), (2, 1), (1, 1), (2, 5), (1, 5), (2, 1)].into_iter().enumerate()
+    {
+        bench.forget_all();
+        bench.register_in(n, step as u64 + 1);
+        bench.write_all();
+        told.push(bench.events().contains(&"session_taken_over"));
+        bench.pass(Duration::from_secs(60 * minutes));
+        bench.write_all();
+    }
+    // At first it is a device that has lost its session; from the fourth on, each comes back to one that was left.
+    assert_eq!(told, [false, false, false, true, false, false, true], "every ten minutes");
 }
 
 #[test]
@@ -439,6 +445,26 @@ fn a_stored_session_goes_on_exactly_or_with_a_jump() {
         assert_eq!(given(&bench), Some((at(next), exact)));
         assert_eq!(written.is_empty(), exact, "a jump is on record before another crash repeats it");
     }
+}
+
+#[test]
+fn a_session_whose_jump_is_not_on_record_is_not_given_out() {
+    let whole = Session { numbers: at(10), expires_at: u64::MAX, ..session(1) };
+    let (mut bench, _) = bench(DeviceRecord { sessions: vec![whole], ..DeviceRecord::default() }, false);
+    bench.apply(Input::Deadline);
+    bench.write_all();
+    let claim = || Uplink::SessionClaim { association: association(1) };
+    bench.hear(secured(1), claim());
+    let (id, written) = bench.writes.pop().unwrap();
+    assert_eq!(marks(&written, 1), [at((1 << 20) + 3)]);
+    bench.apply(Input::Persisted(id, Err(StoreError::Unavailable("disk".into()))));
+    assert_eq!(bench.refusal(), Some(Refusal::Unavailable));
+    assert!(!bench.said(|downlink| matches!(downlink, Downlink::SessionClaimed { .. })));
+    bench.forget_all();
+    bench.hear(secured(2), claim());
+    assert_eq!(marks(&bench.write_all(), 1), [at((1 << 20) + 3)], "nobody has used them");
+    assert!(bench.said(|downlink| matches!(downlink, Downlink::SessionClaimed { exact: false, .. })));
+    assert_eq!(bench.refusal(), None);
 }
 
 #[test]
@@ -481,12 +507,7 @@ fn a_session_that_is_gone_closed_or_revoked_is_not_given_out() {
 
 #[test]
 fn a_changed_credential_ends_its_sessions_at_once() {
-    let (mut bench, _) = bench(DeviceRecord::default(), true);
-    bench.establish(session(1));
-    bench.write_all();
-    bench.register_in(1, 1);
-    bench.write_all();
-    bench.forget_all();
+    let mut bench = registered();
     bench.apply(Input::Access(Some(Access::of(&document(4), false)), None));
     assert_eq!(bench.refusal(), Some(Refusal::Revoked));
     assert!(bench.write_all().contains(&Change::RemoveSession(association(1))));
@@ -506,14 +527,20 @@ fn a_psk_device_is_refused_on_the_plain_port() {
 }
 
 #[test]
+fn a_name_that_is_not_the_credentials_is_refused_with_an_event() {
+    let mut bench = established(1).0;
+    let mut other = registration("lt=60");
+    other.endpoint = Some("urn:test:2".into());
+    let call = bench.call();
+    bench.hear(secured(1), Uplink::Register { call, registration: other });
+    assert_eq!((bench.replies(), bench.events()), (vec![Code::FORBIDDEN], vec!["refused"]));
+    assert!(bench.writes.is_empty() && bench.core.registered.is_none());
+}
+
+#[test]
 fn no_end_of_a_session_ends_the_registration() {
     for end in [SessionEnd::Idle, SessionEnd::Closed, SessionEnd::Forbidden] {
-        let (mut bench, _) = bench(DeviceRecord::default(), true);
-        bench.establish(session(1));
-        bench.write_all();
-        bench.register_in(1, 1);
-        bench.write_all();
-        bench.forget_all();
+        let mut bench = registered();
         let closed = Uplink::SessionClosed { association: association(1), numbers: at(7), end };
         bench.hear(secured(1), closed);
         bench.apply(Input::Unlinked(secured(1).connection));
@@ -529,11 +556,7 @@ fn no_end_of_a_session_ends_the_registration() {
 
 #[test]
 fn passivation_writes_exact_numbers_of_all_sessions() {
-    let (mut bench, links) = bench(DeviceRecord::default(), true);
-    for n in 1..=2 {
-        bench.establish(session(n));
-        bench.write_all();
-    }
+    let (mut bench, links) = established(2);
     links.numbers.borrow_mut().push((secured(1).connection, association(1), at(70)));
     bench.apply(Input::Release(StopReason::Idle));
     let written = bench.write_all();
@@ -545,11 +568,7 @@ fn passivation_writes_exact_numbers_of_all_sessions() {
 
 /// One that registered in session 1, and was passivated with exact numbers.
 fn passive() -> (Bench, Rc<Connections>) {
-    let (mut first, _) = bench(DeviceRecord::default(), true);
-    first.establish(session(1));
-    first.write_all();
-    first.register_in(1, 1);
-    first.write_all();
+    let first = registered();
     let mut record = DeviceRecord {
         registration: Some(first.core.registered.as_ref().unwrap().to_stored(NAME)),
         sessions: vec![session(2), Session { numbers: at(9), ..session(1) }],
