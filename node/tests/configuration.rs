@@ -281,3 +281,61 @@ fn what_print_shows_loads_to_the_same_configuration() {
     let again = load(&Inputs { file: Some(file.0.clone()), ..Inputs::default() }).unwrap();
     assert_eq!(again.config, loaded.config);
 }
+
+#[test]
+fn settings_of_librdkafka_are_taken_by_their_names_and_never_shown() {
+    let file = Scratch::new(
+        "kafka.toml",
+        "[sink.kafka.settings]\nmessage.max.bytes = 2000000\n\"ssl.key.password\" = \"hunter2\"\n",
+    );
+    let loaded = load(&Inputs {
+        file: Some(file.0.clone()),
+        ..with(&[
+            "sink.kind=kafka",
+            "sink.kafka.brokers=a:9092,b:9092",
+            "sink.kafka.settings.compression.type=lz4",
+        ])
+    })
+    .unwrap();
+    let kafka = &loaded.config.sink.kafka;
+    assert_eq!(kafka.brokers, ["a:9092", "b:9092"]);
+    let of = |name: &str| kafka.settings[name].expose().as_str();
+    assert_eq!((of("message.max.bytes"), of("compression.type")), ("2000000", "lz4"));
+    assert_eq!(of("ssl.key.password"), "hunter2");
+    assert!(!print(&loaded).contains("hunter2"));
+}
+
+#[test]
+fn every_fault_of_a_kafka_sink_names_its_setting() {
+    let faults = faults(&with(&[
+        "sink.kind=kafka",
+        "sink.kafka.topic_prefix=a b",
+        "sink.kafka.cert_file=/dev/null",
+        "sink.kafka.sasl_mechanism=plain",
+        "sink.kafka.settings.acks=1",
+        "sink.kafka.settings.linger.ms=7",
+        "sink.kafka.settings.mesage.max.bytes=7",
+        "sink.kafka.settings.message.max.bytes=seven",
+    ]));
+    for (key, says) in [
+        ("sink.kafka.brokers", "names no broker"),
+        ("sink.kafka.topic_prefix", "not the beginning"),
+        ("sink.kafka.cert_file", "without its key"),
+        ("sink.kafka.sasl_mechanism", "no password"),
+        ("sink.kafka.username", "nobody"),
+        ("sink.kafka.settings.acks", "promise"),
+        ("sink.kafka.settings.linger.ms", "sink.kafka.linger"),
+        ("sink.kafka.settings.mesage.max.bytes", "not a setting"),
+        ("sink.kafka.settings.message.max.bytes", "refused by librdkafka"),
+    ] {
+        let found = faults
+            .iter()
+            .any(|fault| fault.contains(&format!("{key} ")) || fault.contains(&format!("{key}:")));
+        assert!(found, "{key} in {faults:#?}");
+        assert!(
+            faults.iter().any(|fault| fault.contains(key) && fault.contains(says)),
+            "{says} in {faults:#?}"
+        );
+    }
+    assert_eq!(faults.len(), 9, "{faults:#?}");
+}

@@ -13,7 +13,8 @@ use super::keyring;
 use super::keys::Section;
 use super::load::Loaded;
 use super::node::is_node_id;
-use super::{Config, Mode, Modes, REDACTED};
+use super::{Config, Mode, Modes, REDACTED, SinkKind};
+use crate::telemetry::sink::kafka;
 
 /// Appends every contradiction.
 pub(super) fn contradictions(loaded: &Loaded, sections: &[Section], faults: &mut Vec<Fault>) {
@@ -28,6 +29,7 @@ pub(super) fn contradictions(loaded: &Loaded, sections: &[Section], faults: &mut
     security(config, &mut report);
     spans(config, &mut report);
     admin(config, &mut report);
+    sink(config, &mut report);
     twins(config, sections, &mut report);
     unreadable(loaded, sections, faults);
 }
@@ -222,6 +224,62 @@ fn admin(config: &Config, report: Report<'_>) {
             "not loopback, and open to every caller",
             "set admin.tokens_file or admin.tls.client_ca_file",
         );
+    }
+}
+
+/// What the Kafka sink needs, in words of its settings.
+fn sink(config: &Config, report: Report<'_>) {
+    let settings = &config.sink.kafka;
+    if config.sink.kind != SinkKind::Kafka {
+        return;
+    }
+    if settings.brokers.is_empty() {
+        report("sink.kafka.brokers", "names no broker", "name at least one, `host:port`");
+    }
+    if !kafka::is_topic_prefix(&settings.topic_prefix) {
+        let fix = "use up to 200 letters, digits, `.`, `_` or `-`";
+        report("sink.kafka.topic_prefix", "not the beginning of a topic's name", fix);
+    }
+    let has_key = settings.key.is_some() || settings.key_file.is_some();
+    match (settings.cert_file.is_some(), has_key) {
+        (true, false) => {
+            report("sink.kafka.cert_file", "a certificate without its key", "set sink.kafka.key_file");
+        }
+        (false, true) => {
+            let key = if settings.key.is_some() { "sink.kafka.key" } else { "sink.kafka.key_file" };
+            report(key, "a key without its certificate", "set sink.kafka.cert_file");
+        }
+        _ => {}
+    }
+    let password = match (&settings.password, &settings.password_file) {
+        (Some(_), _) => Some("sink.kafka.password"),
+        (None, Some(_)) => Some("sink.kafka.password_file"),
+        (None, None) => None,
+    };
+    match (settings.sasl_mechanism.is_some(), password) {
+        (true, None) => {
+            report("sink.kafka.sasl_mechanism", "no password to go with it", "set sink.kafka.password_file");
+        }
+        (false, Some(key)) => report(key, "a password without a mechanism", "set sink.kafka.sasl_mechanism"),
+        _ => {}
+    }
+    if settings.sasl_mechanism.is_some() && settings.username.is_empty() {
+        report("sink.kafka.username", "nobody, for sink.kafka.sasl_mechanism", "name the user");
+    }
+    for route in &settings.routes {
+        if route.topic.is_empty() || !kafka::is_topic_prefix(&route.topic) {
+            let fix = "use up to 200 letters, digits, `.`, `_` or `-`";
+            report("sink.kafka.routes", &format!("\"{}\" is not the name of a topic", route.topic), fix);
+        }
+        if route.profile.is_none() && route.object.is_none() {
+            let reason = format!("nothing says what \"{}\" is for", route.topic);
+            report("sink.kafka.routes", &reason, "give it a profile or an object");
+        }
+    }
+    for (name, value) in &settings.settings {
+        if let Some((reason, fix)) = kafka::refusal(name, value.expose()) {
+            report(&format!("sink.kafka.settings.{name}"), &reason, fix);
+        }
     }
 }
 

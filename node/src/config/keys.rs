@@ -19,6 +19,8 @@ pub struct Key {
     pub default: Option<String>,
     /// Whether its value is never shown.
     pub secret: bool,
+    /// Whether it holds a table of texts under names of others, `path.name`.
+    pub(super) table: bool,
     /// Least and greatest value.
     pub(super) range: (Option<f64>, Option<f64>),
     /// The numbers it may take, where they are few.
@@ -79,7 +81,9 @@ fn key(path: &str, schema: &Value) -> Key {
         shape: shape(schema),
         default: schema.get("default").filter(|value| !value.is_null()).map(toml_text),
         secret: schema["writeOnly"] == true
+            || schema["additionalProperties"]["writeOnly"] == true
             || schema["anyOf"].as_array().into_iter().flatten().any(|any| any["writeOnly"] == true),
+        table: schema["additionalProperties"].is_object(),
         range: (schema["minimum"].as_f64(), schema["maximum"].as_f64()),
         choices,
     }

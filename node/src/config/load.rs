@@ -97,6 +97,9 @@ fn entries(inputs: &Inputs) -> (Vec<Entry>, Vec<Fault>) {
 /// The tree with the entry in it, in the first of its readings that the structs take.
 fn accept(sections: &[Section], tree: &Table, entry: &Entry) -> Result<Table, Problem> {
     let known = || sections.iter().flat_map(|section| &section.keys);
+    if let Some((key, name)) = known().find_map(|key| Some((key, name_within(key, &entry.key)?))) {
+        return accept_within(key, name, tree, entry);
+    }
     let Some(key) = known().find(|key| key.path == entry.key) else {
         if sections.iter().any(|section| section.path == entry.key) {
             let empty = entry.readings.iter().any(Value::is_table);
@@ -122,6 +125,32 @@ fn accept(sections: &[Section], tree: &Table, entry: &Entry) -> Result<Table, Pr
         _ => "not the expected type".to_owned(),
     };
     Err(Problem::WrongValue { reason, shape: key.shape.clone() })
+}
+
+/// The name of an item of a table, whose own dots are no sections.
+fn name_within<'a>(table: &Key, key: &'a str) -> Option<&'a str> {
+    table.table.then(|| key.strip_prefix(&table.path)?.strip_prefix('.')).flatten()
+}
+
+/// The tree with one item more in a table of texts.
+fn accept_within(key: &Key, name: &str, tree: &Table, entry: &Entry) -> Result<Table, Problem> {
+    let text = entry.readings.iter().find_map(|reading| match reading {
+        Value::String(text) => Some(text.clone()),
+        Value::Integer(_) | Value::Float(_) | Value::Boolean(_) => Some(reading.to_string()),
+        _ => None,
+    });
+    let Some(text) = text else {
+        let (reason, shape) = ("not the expected type".to_owned(), "a text".to_owned());
+        return Err(Problem::WrongValue { reason, shape });
+    };
+    let mut changed = tree.clone();
+    let mut at = &mut changed;
+    for part in key.path.split('.') {
+        let inner = at.entry(part).or_insert_with(|| Value::Table(Table::new()));
+        at = inner.as_table_mut().expect("invariant: a table of texts and what it lies in are tables");
+    }
+    at.insert(name.to_owned(), Value::String(text));
+    Ok(changed)
 }
 
 fn place(tree: &mut Table, key: &str, value: Value) {

@@ -29,7 +29,10 @@ pub use fault::{Fault, Faults, Problem};
 pub use keys::{Key, Section, schema, sections};
 pub use load::{Inputs, Loaded, load};
 pub use node::{Cluster, Log, LogFormat, Metrics, Node};
-pub use outputs::{Admin, FileSink, Fsync, Sink, SinkKind, Store, StoreKind, Tls};
+pub use outputs::{
+    AckAfter, Admin, FileSink, Fsync, Kafka, KafkaTopics, KafkaValues, Route, SaslMechanism, Sink, SinkKind,
+    Spool, Store, StoreKind, Tls,
+};
 pub use print::print;
 pub use reference::reference;
 pub use secret::{REDACTED, Secret};

@@ -1,12 +1,14 @@
 //! What the node keeps and what it gives out: store, sink, admin API.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Secret, size};
+use super::{Secret, size, span};
 use crate::admin::Role;
 
 /// Where registrations, observations and operations live.
@@ -48,8 +50,9 @@ pub enum StoreKind {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Sink {
-    /// Kind of sink, both in newline-delimited JSON. `stdout` is not durable; `file` is written before the device
-    /// gets its acknowledgement, so that it survives `kill -9`.
+    /// Kind of sink. `stdout` and `file` are newline-delimited JSON; `stdout` is not durable, `file` is written before
+    /// the device gets its acknowledgement, so that it survives `kill -9`. With `kafka` all in-sync replicas have the
+    /// record before the acknowledgement.
     pub kind: SinkKind,
     /// Records waiting for the sink. Beyond it new ones are refused, and their devices repeat them; for `stdout` they
     /// are dropped and counted, so that a reader who looks away stops no device.
@@ -58,11 +61,13 @@ pub struct Sink {
     pub queue: u64,
     /// Settings of the `file` sink.
     pub file: FileSink,
+    /// Settings of the `kafka` sink.
+    pub kafka: Kafka,
 }
 
 impl Default for Sink {
     fn default() -> Self {
-        Self { kind: SinkKind::Stdout, queue: 64 << 20, file: FileSink::default() }
+        Self { kind: SinkKind::Stdout, queue: 64 << 20, file: FileSink::default(), kafka: Kafka::default() }
     }
 }
 
@@ -75,6 +80,8 @@ pub enum SinkKind {
     Stdout,
     /// Rotating files.
     File,
+    /// Topics of Apache Kafka.
+    Kafka,
 }
 
 /// The rotating file sink.
@@ -97,6 +104,211 @@ pub struct FileSink {
 impl Default for FileSink {
     fn default() -> Self {
         Self { dir: PathBuf::from("telemetry"), rotate_size: 256 << 20, keep: 0, fsync: Fsync::None }
+    }
+}
+
+/// The Kafka sink.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Kafka {
+    /// Brokers to begin with, `host:port`.
+    pub brokers: Vec<String>,
+    /// Beginning of the topics' names: `<prefix>telemetry`, `<prefix>attributes`, `<prefix>events` and
+    /// `<prefix>operations`.
+    pub topic_prefix: String,
+    /// What a record must have reached before its device gets the acknowledgement: `kafka`, all in-sync replicas; `spool`, those
+    /// within `sink.kafka.spool.budget`, or else the spool's disk. With `spool` devices go on while Kafka is away or slow. Its
+    /// folder must outlive the process: what is lost with it was acknowledged.
+    pub ack_after: AckAfter,
+    /// The journal of what was acknowledged and is not in Kafka yet.
+    pub spool: Spool,
+    /// What values of messages are: `json`, as the file sink has it in `data`, or `protobuf`, the messages of
+    /// `godwit.events.v1`.
+    pub values: KafkaValues,
+    /// Where records go that are not for the topics above: each is a `topic` with the `profile` or the `object` (or both) that it is
+    /// for, `{ topic = "meters", profile = "meter" }`. Values that match several go to all of them, and are acknowledged when all
+    /// have them.
+    #[schemars(extend("x-shape" = "a list of tables"))]
+    pub routes: Vec<Route>,
+    /// How long a record may wait for others of its partition: more per request cost less CPU.
+    #[serde(with = "span")]
+    #[schemars(with = "span::Shape")]
+    pub linger: Duration,
+    /// Make topics that are missing at the start, as `sink.kafka.topics` says.
+    pub create_topics: bool,
+    /// How topics are made.
+    pub topics: KafkaTopics,
+    /// Folder of records that Kafka will never take: too large, no such topic, not authorised. A relative one is below
+    /// the data directory.
+    #[schemars(extend("x-shape" = "a path"))]
+    pub dead_letters: PathBuf,
+    /// Speak TLS; also by `ca_file` or `cert_file`.
+    pub tls: bool,
+    /// Authorities of the brokers' certificates, PEM. Unset: the system's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-shape" = "a path"))]
+    pub ca_file: Option<PathBuf>,
+    /// The node's own certificate chain, PEM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-shape" = "a path"))]
+    pub cert_file: Option<PathBuf>,
+    /// The private key of `cert_file`, PEM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<Secret<String>>,
+    /// File that holds `key`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-shape" = "a path"))]
+    pub key_file: Option<PathBuf>,
+    /// How the node authenticates: `plain`, `scram-sha-256` or `scram-sha-512`. Unset: not by SASL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sasl_mechanism: Option<SaslMechanism>,
+    /// User for SASL.
+    pub username: String,
+    /// Password for SASL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password: Option<Secret<String>>,
+    /// File that holds `password`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-shape" = "a path"))]
+    pub password_file: Option<PathBuf>,
+    /// Any other setting of librdkafka by its name, `sink.kafka.settings.compression.type = "lz4"`. Those that carry the
+    /// promise (idempotence, acks, no time-out) can't be changed. Values are never shown, because some are passwords.
+    #[schemars(extend("x-shape" = "a table of texts"))]
+    pub settings: BTreeMap<String, Secret<String>>,
+}
+
+impl Default for Kafka {
+    fn default() -> Self {
+        Self {
+            brokers: Vec::new(),
+            topic_prefix: "godwit.".to_owned(),
+            ack_after: AckAfter::Kafka,
+            spool: Spool::default(),
+            values: KafkaValues::Json,
+            routes: Vec::new(),
+            linger: Duration::from_millis(5),
+            create_topics: false,
+            topics: KafkaTopics::default(),
+            dead_letters: PathBuf::from("dead-letters"),
+            tls: false,
+            ca_file: None,
+            cert_file: None,
+            key: None,
+            key_file: None,
+            sasl_mechanism: None,
+            username: String::new(),
+            password: None,
+            password_file: None,
+            settings: BTreeMap::new(),
+        }
+    }
+}
+
+/// When devices get their acknowledgements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum AckAfter {
+    /// Kafka has the record.
+    Kafka,
+    /// Kafka has the record, or soon the spool.
+    Spool,
+}
+
+/// The form of values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum KafkaValues {
+    /// JSON.
+    Json,
+    /// Protobuf.
+    Protobuf,
+}
+
+/// A topic for some values.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// Its whole name.
+    pub topic: String,
+    /// Values of devices of this profile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    /// Values of this object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object: Option<u16>,
+}
+
+/// The Kafka sink's spool.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Spool {
+    /// Its folder, on a disk that outlives the process. A relative one is below the data directory.
+    #[schemars(extend("x-shape" = "a path"))]
+    pub dir: PathBuf,
+    /// What it may hold. Beyond, devices are not acknowledged. The files may take up to twice as much until they are
+    /// compacted.
+    #[serde(with = "size")]
+    #[schemars(with = "size::Shape")]
+    pub limit: u64,
+    /// How long Kafka may take before the spool takes a record. A device repeats itself after 2 s.
+    #[serde(with = "span")]
+    #[schemars(with = "span::Shape")]
+    pub budget: Duration,
+}
+
+impl Default for Spool {
+    fn default() -> Self {
+        Self { dir: PathBuf::from("spool"), limit: 1 << 30, budget: Duration::from_millis(1500) }
+    }
+}
+
+/// Topics that the node makes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct KafkaTopics {
+    /// Partitions of each.
+    #[schemars(range(min = 1))]
+    pub partitions: u16,
+    /// Replicas of each partition; from 3 on, `min.insync.replicas` is 2.
+    #[schemars(range(min = 1))]
+    pub replication: u8,
+    /// How long records are kept.
+    #[serde(with = "span")]
+    #[schemars(with = "span::Shape")]
+    pub retention: Duration,
+}
+
+impl Default for KafkaTopics {
+    fn default() -> Self {
+        Self { partitions: 12, replication: 3, retention: Duration::from_hours(7 * 24) }
+    }
+}
+
+/// Mechanism of SASL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
+pub enum SaslMechanism {
+    /// The password itself; over TLS only.
+    Plain,
+    /// RFC 7677.
+    #[serde(rename = "scram-sha-256")]
+    ScramSha256,
+    /// RFC 7677 with SHA-512.
+    #[serde(rename = "scram-sha-512")]
+    ScramSha512,
+}
+
+impl SaslMechanism {
+    /// The registered name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "PLAIN",
+            Self::ScramSha256 => "SCRAM-SHA-256",
+            Self::ScramSha512 => "SCRAM-SHA-512",
+        }
     }
 }
 

@@ -27,7 +27,10 @@ fn line(loaded: &Loaded, key: &Key, value: Option<&Value>) -> String {
     let name = key.path.rsplit('.').next().unwrap_or(&key.path);
     let source = loaded.source(&key.path);
     match value {
-        Some(_) if key.secret => format!("# {name} is set and secret ({source})"),
+        // A table that holds nothing has no secret.
+        Some(value) if key.secret && value.as_table().is_none_or(|table| !table.is_empty()) => {
+            format!("# {name} is set and secret ({source})")
+        }
         Some(value) => format!("{name} = {value}  # {source}"),
         None => format!("# {name} is not set"),
     }

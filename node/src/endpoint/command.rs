@@ -12,7 +12,7 @@ use godwit_proto::v1::{self, command::Kind, command_result, value};
 use thiserror::Error;
 
 use super::observation::Observations;
-use crate::profile::Target;
+use crate::{profile::Target, telemetry::value_of};
 
 /// Why a command is none.
 #[derive(Debug, Clone, PartialEq, Error)]
@@ -233,7 +233,7 @@ fn values(content: &Content) -> Vec<v1::PathValue> {
         .iter()
         .map(|entry| v1::PathValue {
             path: entry.path.to_string(),
-            value: Some(to_proto(&entry.value)),
+            value: Some(value_of(&entry.value)),
             time: entry.time,
             text: None,
         })
@@ -255,21 +255,4 @@ fn from_proto(value: &v1::Value) -> Option<Value> {
         },
         value::Kind::CoreLink(links) => Value::CoreLink(links.clone()),
     })
-}
-
-fn to_proto(value: &Value) -> v1::Value {
-    let kind = match value {
-        Value::String(text) => value::Kind::String(text.clone()),
-        Value::Integer(number) => value::Kind::Integer(*number),
-        Value::Unsigned(number) => value::Kind::Unsigned(*number),
-        Value::Float(number) => value::Kind::Float(*number),
-        Value::Boolean(flag) => value::Kind::Boolean(*flag),
-        Value::Opaque(bytes) => value::Kind::Opaque(bytes.clone()),
-        Value::Time(seconds) => value::Kind::Time(*seconds),
-        Value::ObjectLink { object, instance } => {
-            value::Kind::ObjectLink(v1::ObjectLink { object: (*object).into(), instance: (*instance).into() })
-        }
-        Value::CoreLink(links) => value::Kind::CoreLink(links.clone()),
-    };
-    v1::Value { kind: Some(kind) }
 }

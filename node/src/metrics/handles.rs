@@ -112,6 +112,10 @@ pub struct Sink {
     pub queue_bytes: Gauge,
     /// See [`names::SINK_WRITE_SECONDS`].
     pub write_seconds: Histogram,
+    /// See [`names::SPOOL_RECORDS`].
+    pub spool_records: Gauge,
+    /// See [`names::SPOOL_BYTES`].
+    pub spool_bytes: Gauge,
 }
 
 impl Default for Sink {
@@ -120,6 +124,8 @@ impl Default for Sink {
             records: Family::new(|outcome| names::SINK_RECORDS.counter(&[outcome])),
             queue_bytes: names::SINK_QUEUE_BYTES.gauge(&[]),
             write_seconds: names::SINK_WRITE_SECONDS.histogram(&[]),
+            spool_records: names::SPOOL_RECORDS.gauge(&[]),
+            spool_bytes: names::SPOOL_BYTES.gauge(&[]),
         }
     }
 }

@@ -167,7 +167,11 @@ label! {
     RecordOutcome {
         /// Written as durably as the sink is.
         Written = "written",
-        /// Refused: the queue was full.
+        /// In the spool: acknowledged, and still to be written.
+        Spooled = "spooled",
+        /// Kept in a file, because Kafka will never take it.
+        DeadLetter = "dead_letter",
+        /// Refused: the queue or the spool was full.
         QueueFull = "queue_full",
         /// The write failed.
         Failed = "failed",

@@ -106,6 +106,10 @@ definitions! {
     SINK_QUEUE_BYTES = Gauge "godwit_sink_queue_bytes" [];
     /// Time of one write of the sink, in seconds.
     SINK_WRITE_SECONDS = Histogram "godwit_sink_write_seconds" [];
+    /// Records in the spool: acknowledged to their devices, and not in Kafka yet.
+    SPOOL_RECORDS = Gauge "godwit_spool_records" [];
+    /// Bytes of records in the spool.
+    SPOOL_BYTES = Gauge "godwit_spool_bytes" [];
 
     /// Time of a call of the store from its request to its answer, in seconds.
     STORE_CALL_SECONDS = Histogram "godwit_store_call_seconds" ["call"];

@@ -1,6 +1,7 @@
 //! Where records go: the acknowledgement of a device's message waits for it.
 
 mod file;
+pub(crate) mod kafka;
 mod outcome;
 mod queue;
 mod segments;
@@ -9,7 +10,10 @@ mod stdout;
 use std::{io, path::Path, sync::Arc, time::Duration};
 
 pub use file::FileSink;
+pub use kafka::{KafkaSink, spooled};
 pub use stdout::StdoutSink;
+
+use rdkafka::error::RDKafkaErrorCode;
 
 use super::{Record, Tail};
 use crate::config;
@@ -17,7 +21,7 @@ use crate::config;
 /// Opens the sink that the configuration names. A relative folder is below `data_dir`.
 ///
 /// # Errors
-/// Those of [`FileSink::open`] and [`StdoutSink::open`].
+/// Those of [`FileSink::open`], [`KafkaSink::open`] and [`StdoutSink::open`].
 pub fn open(
     settings: &config::Sink,
     data_dir: &Path,
@@ -28,6 +32,9 @@ pub fn open(
         config::SinkKind::File => {
             let dir = data_dir.join(&settings.file.dir);
             Arc::new(FileSink::open(&dir, &settings.file, settings.queue, completions)?)
+        }
+        config::SinkKind::Kafka => {
+            Arc::new(KafkaSink::open(&settings.kafka, settings.queue, data_dir, completions)?)
         }
     })
 }
@@ -51,8 +58,24 @@ pub trait Sink: Send + Sync + 'static {
     /// Whether what it has taken survives `kill -9`.
     fn is_durable(&self) -> bool;
 
+    /// What lies in its spool; `None` where it has none.
+    fn spool(&self) -> Option<SpoolStatus> {
+        None
+    }
+
     /// Waits until all that was taken is out, for a node that stops; blocks the caller. Says whether it is.
     fn flush(&self, within: Duration) -> bool;
+}
+
+/// How full a spool is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SpoolStatus {
+    /// Records that were acknowledged and are not out yet.
+    pub records: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Bytes that there may be: `sink.kafka.spool.limit`.
+    pub limit: u64,
 }
 
 /// The records of one effect, and what waits for them.
@@ -122,6 +145,17 @@ pub enum SinkError {
     /// The file can't be written.
     #[error("telemetry can't be written: {0}")]
     Io(io::ErrorKind),
+    /// The spool holds as much as it may.
+    #[error("{bytes} bytes are in the spool already, `sink.kafka.spool.limit` is {limit}")]
+    SpoolFull {
+        /// Bytes in it.
+        bytes: u64,
+        /// `sink.kafka.spool.limit`.
+        limit: u64,
+    },
+    /// Kafka did not take it.
+    #[error("kafka: {0}")]
+    Kafka(RDKafkaErrorCode),
     /// The sink has been closed.
     #[error("the sink is closed")]
     Closed,
@@ -169,5 +203,10 @@ impl Outlet {
     /// The sink.
     pub fn sink(&self) -> &dyn Sink {
         &*self.sink
+    }
+
+    /// The sink, for whoever outlives this.
+    pub fn shared_sink(&self) -> Arc<dyn Sink> {
+        Arc::clone(&self.sink)
     }
 }

@@ -1,18 +1,29 @@
 //! What became of records: counted, and logged when it changes.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::{
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
-use super::SinkError;
+use super::{SinkError, SpoolStatus};
 use crate::{
     clock,
     metrics::{self, labels::RecordOutcome},
 };
+
+/// Without a failure for so long, the end of failing is told.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// The metrics of a sink, and whether it fails at the moment.
 #[derive(Debug, Default)]
 pub(super) struct Outcomes {
     metrics: metrics::Sink,
     failing: AtomicBool,
+    /// When it failed last, while it does.
+    failed: Mutex<Option<Instant>>,
 }
 
 impl Outcomes {
@@ -20,18 +31,45 @@ impl Outcomes {
     pub(super) fn count(&self, records: usize, result: &Result<(), SinkError>) {
         let outcome = match result {
             Ok(()) => RecordOutcome::Written,
-            Err(SinkError::QueueFull { .. }) => RecordOutcome::QueueFull,
+            Err(SinkError::QueueFull { .. } | SinkError::SpoolFull { .. }) => RecordOutcome::QueueFull,
             Err(_) => RecordOutcome::Failed,
         };
         self.metrics.records[outcome].increment(records as u64);
-        if self.failing.load(Ordering::Relaxed) == result.is_err() {
-            return;
-        }
-        self.failing.store(result.is_err(), Ordering::Relaxed);
         match result {
-            Ok(()) => tracing::info!("the telemetry sink takes records again"),
-            Err(error) => tracing::error!(%error, "the telemetry sink takes no records"),
+            Ok(()) if self.failing.load(Ordering::Relaxed) => {
+                // A full queue that empties takes one record and refuses the next.
+                let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+                if failed.is_some_and(|at| clock::now().duration_since(at) >= QUIET) {
+                    *failed = None;
+                    self.failing.store(false, Ordering::Relaxed);
+                    tracing::info!("the telemetry sink takes records again");
+                }
+            }
+            Ok(()) => {}
+            Err(error) => {
+                let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+                if failed.replace(clock::now()).is_none() {
+                    tracing::error!(%error, "the telemetry sink takes no records");
+                }
+                self.failing.store(true, Ordering::Relaxed);
+            }
         }
+    }
+
+    /// Counts records that were acknowledged from the spool.
+    pub(super) fn spooled(&self, records: usize) {
+        self.metrics.records[RecordOutcome::Spooled].increment(records as u64);
+    }
+
+    /// Counts a record that became a dead letter.
+    pub(super) fn buried(&self) {
+        self.metrics.records[RecordOutcome::DeadLetter].increment(1);
+    }
+
+    /// Shows what the spool holds.
+    pub(super) fn spool(&self, status: &SpoolStatus) {
+        self.metrics.spool_records.set(status.records as f64);
+        self.metrics.spool_bytes.set(status.bytes as f64);
     }
 
     /// Measures one write.

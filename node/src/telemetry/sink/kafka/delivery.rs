@@ -1,0 +1,248 @@
+//! What becomes of messages on their way to the brokers: reports, errors and librdkafka's own log.
+
+use std::sync::{
+    Arc, Mutex, OnceLock, PoisonError,
+    atomic::{AtomicU64, AtomicUsize, Ordering},
+};
+
+use rdkafka::{
+    ClientContext, Message,
+    config::RDKafkaLogLevel,
+    error::{KafkaError, RDKafkaErrorCode},
+    producer::{DeliveryResult, NoCustomPartitioner, ProducerContext},
+};
+
+use super::{
+    client,
+    dead_letters::{DeadLetters, Letter},
+    message,
+    spool::{Entry, Flight, Place, Spool},
+};
+use crate::telemetry::{Completion, Completions, SinkError, Ticket, sink::outcome::Outcomes};
+
+/// One publish whose records are on their way.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) ticket: Ticket,
+    left: AtomicUsize,
+    /// Of the first record that failed.
+    error: OnceLock<SinkError>,
+}
+
+impl Pending {
+    /// Ends with the `ends`th [`end`](Self::end).
+    pub(super) fn new(ticket: Ticket, ends: usize) -> Pending {
+        Pending { ticket, left: AtomicUsize::new(ends), error: OnceLock::new() }
+    }
+
+    /// Notes one end; the last one has the result of all.
+    pub(super) fn end(&self, result: Result<(), SinkError>) -> Option<Result<(), SinkError>> {
+        if let Err(error) = result {
+            // Only the first one is told.
+            _ = self.error.set(error);
+        }
+        let last = self.left.fetch_sub(1, Ordering::AcqRel) == 1;
+        last.then(|| self.error.get().cloned().map_or(Ok(()), Err))
+    }
+}
+
+/// What librdkafka calls back, from its own threads.
+pub(super) struct Context {
+    completions: Arc<dyn Completions>,
+    dead_letters: DeadLetters,
+    pub(super) outcomes: Outcomes,
+    /// Bytes that wait for brokers.
+    queued: AtomicU64,
+    /// The error that was logged last; none again once a message was delivered. librdkafka repeats itself every second.
+    complaint: Mutex<Option<RDKafkaErrorCode>>,
+    spool: Option<Arc<Spool>>,
+}
+
+impl Context {
+    pub(super) fn new(
+        completions: Arc<dyn Completions>,
+        dead_letters: DeadLetters,
+        spool: Option<Arc<Spool>>,
+    ) -> Context {
+        Context {
+            completions,
+            dead_letters,
+            outcomes: Outcomes::default(),
+            queued: AtomicU64::new(0),
+            complaint: Mutex::new(None),
+            spool,
+        }
+    }
+
+    /// Tells a shard of publishes that ended.
+    pub(super) fn complete(&self, shard: u16, completions: Vec<Completion>) {
+        self.completions.complete(shard, completions);
+    }
+
+    /// Bytes that wait for brokers.
+    pub(super) fn queued(&self) -> u64 {
+        self.queued.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn add(&self, weight: u64) {
+        self.queued.fetch_add(weight, Ordering::Relaxed);
+    }
+
+    pub(super) fn take(&self, weight: u64) {
+        self.queued.fetch_sub(weight, Ordering::Relaxed);
+    }
+
+    /// Keeps a message that Kafka will never take.
+    pub(super) fn bury(&self, letter: &Letter<'_>) -> Result<(), SinkError> {
+        let advice = advice(letter.reason);
+        tracing::error!(
+            topic = letter.topic, reason = %letter.reason, advice, "a record can't be delivered and is kept as a dead letter",
+        );
+        let kept = self.dead_letters.keep(letter).map_err(|error| SinkError::from(&error));
+        if kept.is_ok() {
+            self.outcomes.buried();
+        }
+        kept
+    }
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        client::log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        let code = code_of(&error);
+        let earlier = self.complaint.lock().unwrap_or_else(PoisonError::into_inner).replace(code);
+        if earlier != Some(code) {
+            client::complain(code, reason);
+        }
+    }
+}
+
+impl ProducerContext<NoCustomPartitioner> for Context {
+    type DeliveryOpaque = Arc<Flight>;
+
+    fn delivery(&self, report: &DeliveryResult<'_>, flight: Arc<Flight>) {
+        let message = match report {
+            Ok(message) | Err((_, message)) => message,
+        };
+        let (key, payload) = (message.key().unwrap_or_default(), message.payload().unwrap_or_default());
+        self.take(message::weight(key.len(), payload.len()));
+        let result = match report {
+            Ok(_) => {
+                if self.complaint.lock().unwrap_or_else(PoisonError::into_inner).take().is_some() {
+                    tracing::info!("kafka: records are delivered again");
+                }
+                self.outcomes.count(1, &Ok(()));
+                Ok(())
+            }
+            Err((error, _)) => match code_of(error) {
+                code if is_permanent(code) => self.bury(&Letter {
+                    reason: code,
+                    topic: message.topic(),
+                    key,
+                    headers: message.headers(),
+                    payload,
+                }),
+                code => Err(SinkError::Kafka(code)),
+            },
+        };
+        self.outcomes.queued(self.queued());
+        self.end(&flight, result);
+    }
+}
+
+impl Context {
+    /// What a report means for who waits, and for the spool's entry.
+    fn end(&self, flight: &Flight, result: Result<(), SinkError>) {
+        let live = match flight {
+            Flight::Drained(entry) => return self.spooled(*entry, true, result.is_ok()),
+            Flight::Live(live) => live,
+        };
+        if let Some(watched) = &live.watched {
+            let mut place = watched.place();
+            match *place {
+                Place::Spooled(entry) => {
+                    drop(place);
+                    return self.spooled(entry, false, result.is_ok());
+                }
+                Place::Writing if result.is_err() => {
+                    *place = Place::GivenUp;
+                    return;
+                }
+                _ => *place = Place::Settled,
+            }
+        }
+        if let Err(error) = &result {
+            self.outcomes.count(1, &Err(error.clone()));
+        }
+        if let Some(result) = live.pending.end(result) {
+            let ticket = live.pending.ticket;
+            self.complete(ticket.shard, vec![Completion { ticket, result }]);
+        }
+    }
+
+    fn spooled(&self, entry: Entry, drained: bool, settled: bool) {
+        let Some(spool) = &self.spool else { return };
+        if settled { spool.settled(entry, drained) } else { spool.again(entry, drained) }
+    }
+}
+
+/// Whether the same message will never be taken, however often it is tried.
+pub(super) fn is_permanent(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        code,
+        Code::MessageSizeTooLarge
+            | Code::InvalidMessageSize
+            | Code::InvalidRecord
+            | Code::InvalidTopic
+            | Code::UnknownTopic
+            | Code::UnknownTopicOrPartition
+            | Code::UnknownPartition
+            | Code::TopicAuthorizationFailed
+            | Code::ClusterAuthorizationFailed
+            | Code::PolicyViolation
+    )
+}
+
+/// What to change.
+fn advice(code: RDKafkaErrorCode) -> &'static str {
+    use RDKafkaErrorCode as Code;
+    match code {
+        Code::MessageSizeTooLarge | Code::InvalidMessageSize => {
+            "raise the topic's max.message.bytes and sink.kafka.settings.\"message.max.bytes\""
+        }
+        Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed => {
+            "let the user of sink.kafka.username write to this topic"
+        }
+        Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition | Code::InvalidTopic => {
+            "create the topic, set sink.kafka.create_topics, or correct sink.kafka.topic_prefix"
+        }
+        _ => "see the log of the broker",
+    }
+}
+
+/// The code within an error.
+pub(super) fn code_of(error: &KafkaError) -> RDKafkaErrorCode {
+    error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TICKET: Ticket = Ticket { shard: 0, key: 0, activation: 0, effect: 0 };
+
+    #[test]
+    fn the_last_end_has_the_first_error() {
+        let full = SinkError::QueueFull { queued: 2, limit: 1 };
+        let pending = Pending::new(TICKET, 4);
+        assert_eq!(pending.end(Ok(())), None);
+        assert_eq!(pending.end(Err(full.clone())), None);
+        assert_eq!(pending.end(Err(SinkError::Closed)), None);
+        assert_eq!(pending.end(Ok(())), Some(Err(full)));
+        assert_eq!(Pending::new(TICKET, 1).end(Ok(())), Some(Ok(())));
+    }
+}

@@ -1,0 +1,276 @@
+//! The `kafka` sink: a record is acknowledged once all in-sync replicas have it, or with a spool the disk.
+//!
+//! ```text
+//!  shard ─ publish ─► message ─► librdkafka's queue ─► brokers
+//!    ▲        └─ not in time ─► spool ─┘                  │
+//!    └── Completions ◄─ delivery ◄─ report of each message┘
+//!                          └─ never deliverable ─► dead letters
+//! ```
+//!
+//! The producer is idempotent and never gives up: what Kafka can't take now waits, up to `sink.queue`, and beyond it
+//! publishes are refused, so that devices repeat. What Kafka will never take (too large, no such topic, not
+//! authorised) goes to a file of dead letters, counts as safe there, and stops no other topic.
+
+mod client;
+mod dead_letters;
+mod delivery;
+mod message;
+mod spool;
+mod topics;
+
+pub(crate) use client::refusal;
+pub(crate) use topics::is_topic_prefix;
+
+use std::{
+    fs, io,
+    path::Path,
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use rdkafka::{
+    error::{KafkaError, RDKafkaErrorCode},
+    message::OwnedHeaders,
+    producer::{BaseRecord, Producer, ThreadedProducer},
+};
+
+use self::{
+    dead_letters::{DeadLetters, Letter},
+    delivery::{Context, Pending},
+    spool::{Flight, Live, Spool, Watched, queue_of},
+    topics::Topics,
+};
+use super::{Completions, Publish, Sink, SinkError, SpoolStatus, Ticket};
+use crate::{
+    config::{self, KafkaValues},
+    telemetry::Record,
+};
+
+/// The producer, with a thread that serves its reports.
+type Client = ThreadedProducer<Context>;
+
+/// See the module.
+pub struct KafkaSink {
+    client: Arc<Client>,
+    topics: Topics,
+    values: KafkaValues,
+    /// `sink.queue`.
+    limit: u64,
+    spool: Option<Spooling>,
+}
+
+struct Spooling {
+    spool: Arc<Spool>,
+    budget: Duration,
+    worker: Option<JoinHandle<()>>,
+}
+
+impl KafkaSink {
+    /// Begins to connect; brokers that can't be reached are tried for as long as the node runs. `queue` bounds what
+    /// waits for them, in bytes. Dead letters and spool go to folders in `data_dir`.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a setting that librdkafka refuses, by its name, and for a spool that holds something and would not
+    /// be used; those of the file system for the folders.
+    pub fn open(
+        settings: &config::Kafka,
+        queue: u64,
+        data_dir: &Path,
+        completions: Arc<dyn Completions>,
+    ) -> io::Result<KafkaSink> {
+        let topics = Topics::new(settings);
+        let dead_letters = DeadLetters::open(&data_dir.join(&settings.dead_letters))?;
+        let config = client::configure(settings)?;
+        let opened = open_spool(settings, queue, &data_dir.join(&settings.spool.dir))?;
+        let (spool, worker) = opened.unzip();
+        let context = Context::new(completions, dead_letters, spool.clone());
+        let client: Client = config.create_with_context(context).map_err(client::refused)?;
+        let client = Arc::new(client);
+        topics::prepare(config, settings, &topics)?;
+        let spool = match spool.zip(worker) {
+            Some((spool, worker)) => {
+                let client = Arc::clone(&client);
+                let worker =
+                    thread::Builder::new().name("spool".into()).spawn(move || worker.run(&client))?;
+                Some(Spooling { spool, budget: settings.spool.budget, worker: Some(worker) })
+            }
+            None => None,
+        };
+        Ok(KafkaSink { client, topics, values: settings.values, limit: queue, spool })
+    }
+
+    fn context(&self) -> &Context {
+        self.client.client().context()
+    }
+
+    /// Hands records to librdkafka, which keeps them until its brokers have them.
+    fn send_all(&self, records: &[Record], ticket: Ticket) -> Publish {
+        let context = self.context();
+        let messages: usize = records.iter().map(|record| self.topics.of(record).count()).sum();
+        // One more than there are messages, so that no report ends it before all were handed on.
+        let pending = Arc::new(Pending::new(ticket, messages + 1));
+        for (record, topic) in self.messages(records) {
+            if let Some(ended) = self.send(record, topic, &pending) {
+                if let Err(error) = &ended {
+                    context.outcomes.count(1, &Err(error.clone()));
+                }
+                pending.end(ended);
+            }
+        }
+        context.outcomes.queued(context.queued());
+        match pending.end(Ok(())) {
+            Some(Ok(())) => Publish::Durable,
+            Some(Err(error)) => Publish::Refused(error),
+            None => Publish::Pending,
+        }
+    }
+
+    /// Hands one record on. `None`: a report will come.
+    fn send(
+        &self,
+        record: &Record,
+        topic: &Arc<str>,
+        pending: &Arc<Pending>,
+    ) -> Option<Result<(), SinkError>> {
+        let context = self.context();
+        let payload = message::payload(record, self.values);
+        let weight = message::weight(record.endpoint.len(), payload.len());
+        let watched = self.spool.as_ref().map(|_| Box::new(Watched::new(record, topic, self.values)));
+        let flight = Arc::new(Flight::Live(Live { pending: Arc::clone(pending), watched }));
+        let message = BaseRecord::with_opaque_to(topic, Arc::clone(&flight))
+            .key(&*record.endpoint)
+            .payload(&payload)
+            .headers(message::headers(record, self.values));
+        context.add(weight);
+        let Err((error, message)) = self.client.send(message) else {
+            if let Some(spooling) = &self.spool {
+                spooling.spool.watch(flight);
+            }
+            return None;
+        };
+        context.take(weight);
+        Some(match error {
+            KafkaError::MessageProduction(code) if delivery::is_permanent(code) => context.bury(&Letter {
+                reason: code,
+                topic: message.topic,
+                key: record.endpoint.as_bytes(),
+                headers: message.headers.as_ref().map(OwnedHeaders::as_borrowed),
+                payload: &payload,
+            }),
+            KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) => Err(self.full()),
+            error => Err(SinkError::Kafka(delivery::code_of(&error))),
+        })
+    }
+
+    /// Hands records to the spool, behind those of their device that wait there.
+    fn spool_all(&self, spool: &Spool, records: &[Record], ticket: Ticket) -> Publish {
+        let stored = |(record, topic): (_, &Arc<str>)| message::stored(record, topic, self.values);
+        let messages: Vec<_> = self.messages(records).map(stored).collect();
+        let pending = Arc::new(Pending::new(ticket, messages.len()));
+        match spool.push(queue_of(records[0].device), messages, &pending) {
+            Ok(()) => Publish::Pending,
+            Err(error) => self.refuse(records.len(), error),
+        }
+    }
+
+    /// Each record with each of its topics.
+    fn messages<'a>(&'a self, records: &'a [Record]) -> impl Iterator<Item = (&'a Record, &'a Arc<str>)> {
+        records.iter().flat_map(|record| self.topics.of(record).map(move |topic| (record, topic)))
+    }
+
+    fn refuse(&self, records: usize, error: SinkError) -> Publish {
+        self.context().outcomes.count(records, &Err(error.clone()));
+        Publish::Refused(error)
+    }
+
+    fn full(&self) -> SinkError {
+        SinkError::QueueFull { queued: self.context().queued(), limit: self.limit }
+    }
+}
+
+/// What a spool's folder holds, which no process may have.
+///
+/// # Errors
+/// Those of the file system, and `ResourceBusy` where a process has it.
+pub fn spooled(dir: &Path) -> io::Result<SpoolStatus> {
+    let settings = config::Spool::default();
+    Spool::open(dir, &settings, 0).map(|(spool, _)| spool.status())
+}
+
+/// The spool, where it is wanted.
+fn open_spool(
+    settings: &config::Kafka,
+    queue: u64,
+    dir: &Path,
+) -> io::Result<Option<(Arc<Spool>, spool::Worker)>> {
+    let failed = |error: io::Error| {
+        io::Error::new(error.kind(), format!("sink.kafka.spool.dir {}: {error}", dir.display()))
+    };
+    if settings.ack_after == config::AckAfter::Kafka && !fs::exists(dir).map_err(failed)? {
+        return Ok(None);
+    }
+    let opened = Spool::open(dir, &settings.spool, queue).map_err(failed)?;
+    if settings.ack_after == config::AckAfter::Spool {
+        return Ok(Some(opened));
+    }
+    match opened.0.status().records {
+        0 => Ok(None),
+        records => {
+            let reason = format!(
+                "{records} records were acknowledged and are not in Kafka yet: \
+                 run `godwit spool drain`, or set sink.kafka.ack_after = \"spool\""
+            );
+            Err(failed(io::Error::new(io::ErrorKind::InvalidInput, reason)))
+        }
+    }
+}
+
+impl Sink for KafkaSink {
+    /// Of several records of which one is refused, the others may come out: the device's repetition brings them again,
+    /// under the same identity.
+    fn publish(&self, records: &[Record], ticket: Ticket) -> Publish {
+        let Some(first) = records.first() else { return Publish::Durable };
+        let full = self.context().queued() >= self.limit;
+        match &self.spool {
+            // All of one device, so of one queue.
+            Some(spooling) if full || spooling.spool.holds(queue_of(first.device)) => {
+                self.spool_all(&spooling.spool, records, ticket)
+            }
+            None if full => self.refuse(records.len(), self.full()),
+            _ => self.send_all(records, ticket),
+        }
+    }
+
+    fn is_durable(&self) -> bool {
+        true
+    }
+
+    fn spool(&self) -> Option<SpoolStatus> {
+        self.spool.as_ref().map(|spooling| spooling.spool.status())
+    }
+
+    /// With a spool, what Kafka does not take within the budget goes there.
+    fn flush(&self, within: Duration) -> bool {
+        match &self.spool {
+            Some(Spooling { spool, budget, .. }) => {
+                // What it does not bring out is sealed.
+                _ = self.client.flush(within.min(*budget));
+                spool.seal(within.saturating_sub(*budget))
+            }
+            None => self.client.flush(within).is_ok(),
+        }
+    }
+}
+
+impl Drop for KafkaSink {
+    fn drop(&mut self) {
+        if let Some(Spooling { spool, worker, .. }) = &mut self.spool {
+            spool.close();
+            if let Some(worker) = worker.take() {
+                // An error says that the worker panicked, which has been reported.
+                _ = worker.join();
+            }
+        }
+    }
+}
