@@ -27,7 +27,7 @@ use super::{
     handle::{RegistrationChangeKind, SubmitError},
     link::{Call, Downlink, Link, Refusal, Uplink},
     message::{Effect, Input, StopReason, Then},
-    observation::Observations,
+    observation::{DROPPED_AFTER, Observations},
     plan::content_format,
     registered::Registered,
     services::Shared,
@@ -471,7 +471,7 @@ impl Core {
                 self.downlink(link, Downlink::ForgetNotification { message_id });
                 // An observation that the device has ended stays until its last value is taken.
                 if ends.is_none() {
-                    self.suspect(now, token);
+                    self.suspect(token, now.now);
                 }
             }
             Then::SendDone { link, call, .. } => {
@@ -536,6 +536,10 @@ impl Core {
             Then::Acknowledge { link, token, message_id, since, ends } => {
                 match ends {
                     Some(code) => self.end_observation(now, token, code),
+                    // Durable too late: the device has given up, and with it the observation.
+                    None if now.now.saturating_duration_since(since) >= DROPPED_AFTER => {
+                        self.suspect(token, since);
+                    }
                     None => self.trust(token),
                 }
                 self.services.metrics.notification_durable_seconds.record(now.now - since);

@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// How long a device repeats a notification before it drops the observation: MAX_TRANSMIT_WAIT (RFC 7252 §4.8.2).
-const DROPPED_AFTER: Duration = Duration::from_secs(93);
+pub(super) const DROPPED_AFTER: Duration = Duration::from_secs(93);
 
 /// One observation.
 #[derive(Debug, Clone)]
@@ -303,10 +303,11 @@ impl Core {
         self.publish(records, Then::Acknowledge { link, token, message_id, since: now.now, ends });
     }
 
-    /// A notification could not be made durable. A device that gets no acknowledgement drops the observation.
-    pub(super) fn suspect(&mut self, now: Reading, token: Token) {
+    /// A notification that came at `since` could not be made durable in time. A device that gets no acknowledgement drops
+    /// the observation.
+    pub(super) fn suspect(&mut self, token: Token, since: Instant) {
         let Some(observation) = self.observations.by_token_mut(token) else { return };
-        observation.unanswered.get_or_insert(now.now);
+        observation.unanswered.get_or_insert(since);
         if observation.state == State::Active {
             // A later owner asks for it again.
             observation.state = State::Suspect;

@@ -1074,6 +1074,27 @@ fn what_the_sink_did_not_take_is_observed_again_when_the_device_has_given_up() {
 }
 
 #[test]
+fn what_was_durable_too_late_is_observed_again() {
+    let (mut bench, token) = observed();
+    bench.notify(token, 1, 2, "94");
+    let (id, _) = bench.publications.remove(0);
+    // As long as Kafka was away. The device gave up after 93 s.
+    let update = |bench: &mut Bench| {
+        let (call, registration) = (bench.call(), bench.registration_id());
+        bench.say(Uplink::Update { call, registration, request: Box::new(Request::post("rd")) });
+        bench.write_all();
+    };
+    bench.pass(Duration::from_secs(50));
+    update(&mut bench);
+    bench.pass(Duration::from_secs(44));
+    bench.apply(Input::Published(id, Ok(())));
+    bench.write_all();
+    update(&mut bench);
+    assert_eq!(bench.requests(), [(token, "Get /3/0/9".to_owned())]);
+    assert!(bench.events().contains(&"observation_suspect"));
+}
+
+#[test]
 fn an_observation_that_was_not_made_is_not_made_by_a_later_owner() {
     let mut bench = Bench::registered("default", "lt=600&lwm2m=1.1");
     let observe = command::Kind::Observe(command::Observe { path: "/3/0/9".to_owned(), format: None });
