@@ -159,6 +159,8 @@ async fn serve(config: Arc<Config>) -> Result<(), AppError> {
         endpoints: Arc::new(service.clone()),
         models,
         tail: process.outlet.tail().clone(),
+        sink: process.outlet.shared_sink(),
+        node: process.owner.node.clone(),
         sealer: sealer.clone(),
         operation_ttl: config.limits.operation_ttl,
     };

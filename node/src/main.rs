@@ -17,6 +17,7 @@ fn main() -> ExitCode {
         Command::Ctl(ctl) => ctl.run(&mut stdout(), &mut stderr()),
         Command::Config { command } => command.run(&mut stdout(), &mut stderr()),
         Command::Keys { command } => command.run(&mut stdout(), &mut stderr()),
+        Command::Spool { command } => command.run(&mut stdout(), &mut stderr()),
         Command::Completions { shell } => completions(shell, &mut stdout()).map(|()| Exit::Ok),
     };
     match ended {

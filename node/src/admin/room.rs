@@ -16,7 +16,7 @@ use crate::{
     profile,
     seal::Sealer,
     store::{DeviceRecord, DocumentKey, StateStore},
-    telemetry::Tail,
+    telemetry::{Sink, Tail},
 };
 
 /// What the admin API works on.
@@ -30,6 +30,10 @@ pub struct Parts {
     pub models: Arc<Models>,
     /// What leaves through the sink.
     pub tail: Tail,
+    /// The sink.
+    pub sink: Arc<dyn Sink>,
+    /// This node's id.
+    pub node: Arc<str>,
     /// Seals what devices' credentials keep secret.
     pub sealer: Arc<Sealer>,
     /// `limits.operation_ttl`.

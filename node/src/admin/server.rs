@@ -12,9 +12,9 @@ use godwit_proto::{
     DESCRIPTORS,
     v1::{
         device_service_server::DeviceServiceServer, model_service_server::ModelServiceServer,
-        operation_service_server::OperationServiceServer, profile_service_server::ProfileServiceServer,
-        registration_service_server::RegistrationServiceServer, store_service_server::StoreServiceServer,
-        telemetry_service_server::TelemetryServiceServer,
+        node_service_server::NodeServiceServer, operation_service_server::OperationServiceServer,
+        profile_service_server::ProfileServiceServer, registration_service_server::RegistrationServiceServer,
+        store_service_server::StoreServiceServer, telemetry_service_server::TelemetryServiceServer,
     },
 };
 use thiserror::Error;
@@ -195,6 +195,7 @@ fn routes(room: &Arc<Room>) -> Routes {
     )
     .add_service(RegistrationServiceServer::new(service::registration::Registrations(room.clone())))
     .add_service(OperationServiceServer::new(service::operation::Operations(room.clone())))
+    .add_service(NodeServiceServer::new(service::node::Nodes(room.clone())))
     .add_service(StoreServiceServer::new(service::store::Store(room.clone())))
     .add_service(TelemetryServiceServer::new(service::telemetry::Telemetry(room.clone())))
     .add_service(reflection().build_v1().expect(broken))

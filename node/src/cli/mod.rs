@@ -1,9 +1,10 @@
-//! The command line: `godwit serve | ctl … | config … | keys … | completions …`.
+//! The command line: `godwit serve | ctl … | config … | keys … | spool … | completions …`.
 
 mod config;
 mod exit;
 mod keys;
 mod serve;
+mod spool;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ pub use config::ConfigCommand;
 pub use exit::Exit;
 pub use keys::{KeyKind, KeysCommand};
 pub use serve::serve;
+pub use spool::SpoolCommand;
 
 use crate::config::{Faults, Inputs, Loaded, load};
 use crate::ctl::Ctl;
@@ -50,6 +52,12 @@ pub enum Command {
         /// What to do.
         #[command(subcommand)]
         command: KeysCommand,
+    },
+    /// Look at the Kafka sink's spool, or send it, while no node has it
+    Spool {
+        /// What to do.
+        #[command(subcommand)]
+        command: SpoolCommand,
     },
     /// Print a completion script for a shell
     Completions {

@@ -5,7 +5,7 @@
 //! console        tables for people, JSON for scripts
 //! fault          what goes wrong, and the exit code
 //! filter         which of many are listed
-//! devices profiles models registrations operations telemetry store     one noun each, with its verbs
+//! devices profiles models registrations operations telemetry nodes store     one noun each, with its verbs
 //! import         devices from CSV, NDJSON, ThingsBoard's JSON, and name patterns
 //! live           a table that redraws itself
 //! ```
@@ -20,6 +20,7 @@ mod filter;
 mod import;
 mod live;
 mod models;
+mod nodes;
 mod operations;
 mod profiles;
 mod registrations;
@@ -68,6 +69,9 @@ enum Noun {
     /// Telemetry: look at what leaves the node
     #[command(subcommand)]
     Telemetry(telemetry::Verb),
+    /// Nodes: how they fare
+    #[command(subcommand)]
+    Nodes(nodes::Verb),
     /// The store: keys of its secrets
     #[command(subcommand)]
     Store(store::Verb),
@@ -98,6 +102,7 @@ impl Ctl {
                 Noun::Registrations(verb) => verb.run(connection, &mut console).await,
                 Noun::Operations(verb) => verb.run(connection, &mut console).await,
                 Noun::Telemetry(verb) => verb.run(connection, &mut console).await,
+                Noun::Nodes(verb) => verb.run(connection, &mut console).await,
                 Noun::Store(verb) => verb.run(connection, &mut console).await,
             }
         };

@@ -227,6 +227,8 @@ impl Node {
             endpoints: endpoints.clone(),
             models: Arc::new(Models::new()),
             tail: tail.clone(),
+            sink: Arc::new(godwit::telemetry::sink::StdoutSink::to(std::io::sink(), 1 << 10).unwrap()),
+            node: "node-1".into(),
             sealer: Arc::new(Sealer::new(&[1; 32])),
             operation_ttl: Duration::from_hours(24),
         };

@@ -102,6 +102,8 @@ async fn refused(config: config::Admin) -> ServeError {
         endpoints: node.endpoints.clone(),
         models: Arc::default(),
         tail: node.tail.clone(),
+        sink: Arc::new(godwit::telemetry::sink::StdoutSink::to(std::io::sink(), 1 << 10).unwrap()),
+        node: "node-1".into(),
         sealer: Arc::new(godwit::seal::Sealer::new(&[1; 32])),
         operation_ttl: Duration::from_secs(1),
     };

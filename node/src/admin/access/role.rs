@@ -115,6 +115,7 @@ pub const METHODS: &[Method] = &[
     read("/godwit.v1.OperationService/WatchOperations"),
     operate("/godwit.v1.OperationService/CancelOperation"),
     read("/godwit.v1.TelemetryService/Tail"),
+    read("/godwit.v1.NodeService/GetNode"),
     admin("/godwit.v1.StoreService/Reseal"),
     open("/grpc.health.v1.Health/Check"),
     open("/grpc.health.v1.Health/Watch"),

@@ -3,6 +3,7 @@
 
 pub(super) mod device;
 pub(super) mod model;
+pub(super) mod node;
 pub(super) mod operation;
 pub(super) mod profile;
 pub(super) mod registration;
