@@ -49,6 +49,12 @@ impl Load {
         self.child.try_wait().unwrap().is_none()
     }
 
+    /// Asks it to end: it sends nothing new, and reports as at its end.
+    pub fn stop(&self) {
+        let sent = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
+        assert!(sent.success());
+    }
+
     /// Waits for its end, however long that takes.
     pub fn end(&mut self) -> ExitStatus {
         self.child.wait().unwrap()

@@ -150,6 +150,11 @@ impl Message {
         self.0.header.message_id
     }
 
+    /// Token.
+    pub fn token(&self) -> &[u8] {
+        self.0.get_token()
+    }
+
     /// Whether it is a request.
     pub fn is_request(&self) -> bool {
         matches!(self.0.header.code, MessageClass::Request(_))

@@ -14,6 +14,8 @@ pub struct Scale {
     pub hostile: Hostile,
     /// See `mixed_fleet`.
     pub mixed_fleet: MixedFleet,
+    /// See `kafka`.
+    pub kafka: KafkaOutages,
 }
 
 /// Devices of every security mode at once, each of which notifies.
@@ -48,6 +50,19 @@ pub struct LoadKill {
     pub kills: u32,
 }
 
+/// A fleet notifies into Kafka while broker, network and node fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KafkaOutages {
+    /// Devices that register first.
+    pub devices: u32,
+    /// Confirmable notifications per second, over all devices in turn.
+    pub rate: u32,
+    /// How long they are sent at least; a tenth of their number comes through between outages.
+    pub duration: Duration,
+    /// How long the network is cut.
+    pub cut: Duration,
+}
+
 /// Random and mutated datagrams among good devices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hostile {
@@ -76,6 +91,12 @@ impl Scale {
             notify_rate: 40,
             duration: Duration::from_secs(5),
         },
+        kafka: KafkaOutages {
+            devices: 300,
+            rate: 300,
+            duration: Duration::from_secs(10),
+            cut: Duration::from_secs(3),
+        },
     };
 
     /// `make soak`.
@@ -91,6 +112,12 @@ impl Scale {
             register_rate: 300,
             notify_rate: 500,
             duration: Duration::from_secs(60),
+        },
+        kafka: KafkaOutages {
+            devices: 10_000,
+            rate: 5000,
+            duration: Duration::from_secs(120),
+            cut: Duration::from_secs(90),
         },
     };
 

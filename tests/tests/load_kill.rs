@@ -1,36 +1,9 @@
 //! Nothing that was acknowledged is lost when the node is killed under load.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stderr)]
 
-use std::{
-    fs::File,
-    io::{BufRead, BufReader, Read},
-    path::Path,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{fs::File, io::Read, path::Path, time::Instant};
 
-use godwit_tests::{Load, Scale, Setup, report};
-
-/// How far a journal has come. It grows by whole lines, but a reader may see half of one.
-struct Journal {
-    file: BufReader<File>,
-    values: u64,
-}
-
-impl Journal {
-    fn values(&mut self) -> u64 {
-        let mut line = String::new();
-        while self.file.read_line(&mut line).unwrap() > 0 {
-            if !line.ends_with('\n') {
-                self.file.seek_relative(-(line.len() as i64)).unwrap();
-                break;
-            }
-            self.values += u64::from(line.contains(r#""kind":"value""#));
-            line.clear();
-        }
-        self.values
-    }
-}
+use godwit_tests::{Journal, Load, Scale, Setup, report};
 
 fn bytes(path: &Path) -> u64 {
     let files = path.read_dir().unwrap().map(|entry| entry.unwrap().metadata().unwrap().len());
@@ -56,22 +29,12 @@ fn what_was_acknowledged_outlives_a_killed_node() {
     arguments.push(format!("--json={}", ran.display()));
     let mut load = Load::start(&arguments);
 
-    let file = loop {
-        match File::open(&journal) {
-            Ok(file) => break file,
-            Err(_) => assert!(load.runs(), "the load tool ended early"),
-        }
-        thread::sleep(Duration::from_millis(5));
-    };
-    let mut progress = Journal { file: BufReader::new(file), values: 0 };
+    let mut progress = Journal::open(&journal);
     let due = u64::from(scale.rate) * scale.duration.as_secs();
     let mut outages = Vec::new();
     for kill in 1..=scale.kills {
         let place = due * u64::from(kill) / u64::from(scale.kills + 1);
-        while progress.values() < place {
-            assert!(load.runs(), "the load ended before kill {kill}, after {} values", progress.values());
-            thread::sleep(Duration::from_millis(5));
-        }
+        progress.reach(place, &mut load);
         let began = Instant::now();
         node.kill();
         node.restart();

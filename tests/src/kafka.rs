@@ -1,0 +1,328 @@
+//! An Apache Kafka broker of its own (KRaft, from Maven), and a consumer that somebody else wrote (kcat).
+
+use std::{
+    fmt::Write as _,
+    fs::{self, File},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU8, Ordering},
+};
+
+use data_encoding::BASE64;
+use serde_json::{Value, json};
+
+use crate::{TcpProxy, binary::root, skip, wait};
+
+/// Properties of a broker with rules of access, which users of its plain listener do not need to mind.
+pub const AUTHORIZER: &str = "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
+     super.users=User:ANONYMOUS\nallow.everyone.if.no.acl.found=true\n";
+
+/// Where a proxy listens, and what it passes to.
+const PROXY: u16 = 9095;
+const BEHIND_PROXY: u16 = 9094;
+
+/// A running broker on a loopback address of its own. It is killed and its folder removed when this is dropped.
+#[derive(Debug)]
+pub struct Kafka {
+    class_path: String,
+    address: Ipv4Addr,
+    folder: PathBuf,
+    child: Child,
+}
+
+/// One message as the consumer read it.
+#[derive(Debug, Clone)]
+pub struct Message {
+    /// The partition it came from.
+    pub partition: u64,
+    /// Key.
+    pub key: String,
+    /// Headers, in their order.
+    pub headers: Vec<(String, String)>,
+    /// Value.
+    pub payload: Value,
+}
+
+impl Kafka {
+    /// A broker with no topics, which makes a topic of four partitions at its first record. `None`, with a word, where
+    /// Java, Maven or kcat is missing.
+    pub fn start() -> Option<Kafka> {
+        Kafka::with("")
+    }
+
+    /// The same with more lines of `server.properties`.
+    pub fn with(properties: &str) -> Option<Kafka> {
+        static COUNT: AtomicU8 = AtomicU8::new(1);
+        let there = |tool: &str, version: &str| Command::new(tool).arg(version).output().is_ok();
+        if !there("java", "-version") || !there("mvn", "-version") || !there("kcat", "-V") {
+            skip("Java, Maven or kcat, for Apache Kafka,");
+            return None;
+        }
+        let class_path = build(&[]);
+
+        let pid = std::process::id();
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let address = Ipv4Addr::new(127, 128 | (pid >> 8 & 63) as u8, pid as u8, count);
+        let folder = std::env::temp_dir().join(format!("godwit-kafka-{pid}-{count}"));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("server.properties"), server_properties(address, &folder, properties)).unwrap();
+        let formatted = java(&class_path, &folder)
+            .args(["kafka.tools.StorageTool", "format", "-t", "Z29kd2l0LXRlc3RzLWthZg", "-c"])
+            .arg(folder.join("server.properties"))
+            .output()
+            .expect("java runs");
+        assert!(formatted.status.success(), "{}", String::from_utf8_lossy(&formatted.stderr));
+        let child = launch(&class_path, &folder);
+        let kafka = Kafka { class_path, address, folder, child };
+        kafka.wait_ready();
+        Some(kafka)
+    }
+
+    /// `host:port` of its plain listener.
+    pub fn broker(&self) -> String {
+        format!("{}:9092", self.address)
+    }
+
+    /// `host:port` of the listener behind [`proxy`](Self::proxy), by which its clients come to it again and again.
+    pub fn proxied(&self) -> String {
+        format!("{}:{PROXY}", self.address)
+    }
+
+    /// Opens the way to [`proxied`](Self::proxied).
+    pub fn proxy(&self) -> TcpProxy {
+        TcpProxy::new((self.address, PROXY).into(), (self.address, BEHIND_PROXY).into())
+    }
+
+    /// `host:port` of its listener for users `app` and `reader`, password "secret", by SASL PLAIN without TLS.
+    pub fn sasl(&self) -> String {
+        format!("{}:9096", self.address)
+    }
+
+    /// The first messages of a topic as the Java client and the Python client read them, each as a group; sorted.
+    pub fn read_elsewhere(&self, topic: &str, count: usize) -> [Vec<Foreign>; 2] {
+        let mut by_java = java(&self.class_path, &self.folder);
+        by_java.arg(root().join("tests/kafka/Consume.java"));
+        [by_java, python()].map(|consumer| self.consume(consumer, topic, count, None))
+    }
+
+    /// The same by the Python client alone, which decodes Protobuf values with these descriptors and shows them as JSON.
+    pub fn read_decoded(&self, topic: &str, count: usize, descriptors: &[u8]) -> Vec<Foreign> {
+        let file = self.folder.join("descriptors.bin");
+        fs::write(&file, descriptors).unwrap();
+        self.consume(python(), topic, count, Some(&file))
+    }
+
+    fn consume(&self, mut by: Command, topic: &str, count: usize, more: Option<&Path>) -> Vec<Foreign> {
+        by.args([&self.broker(), topic, &count.to_string()]).args(more);
+        let output = by.output().expect("the consumer runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8(output.stdout).expect("base64");
+        let mut messages: Vec<_> = text.lines().map(Foreign::parse).collect();
+        messages.sort();
+        messages
+    }
+
+    /// Makes a topic, where topics are not made at their first record.
+    pub fn create(&self, topic: &str) {
+        self.run("CreateTopic.java", &[topic]);
+    }
+
+    /// Forbids a user to write to a topic; the broker must have been started with [`AUTHORIZER`].
+    pub fn deny(&self, user: &str, topic: &str) {
+        self.run("Deny.java", &[topic, user]);
+    }
+
+    /// Runs a program of one file: Kafka's own tools are in another artifact.
+    fn run(&self, program: &str, arguments: &[&str]) {
+        let mut java = java(&self.class_path, &self.folder);
+        java.arg(root().join("tests/kafka").join(program)).arg(self.broker()).args(arguments);
+        let done = java.output().expect("java runs");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it again on its folder, after a [`kill`](Self::kill).
+    pub fn restart(&mut self) {
+        self.child = launch(&self.class_path, &self.folder);
+        self.wait_ready();
+    }
+
+    /// All messages of a topic up to now, partition by partition.
+    pub fn read(&self, topic: &str) -> Vec<Message> {
+        let output = Command::new("kcat")
+            .args(["-b", &self.broker(), "-C", "-t", topic, "-o", "beginning", "-e", "-q", "-J"])
+            .output()
+            .expect("kcat runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        // Before its first record there is no topic.
+        assert!(output.status.success() || said.contains("Unknown topic or partition"), "{said}");
+        let text = String::from_utf8(output.stdout).expect("kcat writes JSON");
+        text.lines().map(|line| Message::parse(&serde_json::from_str(line).unwrap())).collect()
+    }
+
+    fn wait_ready(&self) {
+        let address = SocketAddr::from((self.address, 9092));
+        wait("the broker to answer", || {
+            TcpStream::connect(address).ok()?;
+            let listed = Command::new("kcat").args(["-b", &self.broker(), "-L", "-m", "5"]).output().ok()?;
+            listed.status.success().then_some(())
+        });
+    }
+}
+
+impl Drop for Kafka {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let log = fs::read_to_string(self.folder.join("log")).unwrap_or_default();
+            let tail: Vec<_> = log.lines().rev().take(30).collect();
+            tail.iter().rev().for_each(|line| eprintln!("kafka: {line}"));
+        }
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+impl Message {
+    fn parse(line: &Value) -> Message {
+        let headers: Vec<&str> =
+            line["headers"].as_array().into_iter().flatten().map(|text| text.as_str().unwrap()).collect();
+        let (pairs, _) = headers.as_chunks::<2>();
+        Message {
+            partition: line["partition"].as_u64().unwrap(),
+            key: line["key"].as_str().unwrap().to_owned(),
+            headers: pairs.iter().map(|[name, value]| ((*name).to_owned(), (*value).to_owned())).collect(),
+            payload: serde_json::from_str(line["payload"].as_str().unwrap()).expect("the value is JSON"),
+        }
+    }
+
+    /// A header's value; it must be there.
+    #[track_caller]
+    pub fn header(&self, name: &str) -> &str {
+        let found = self.headers.iter().find(|(header, _)| header == name);
+        &found.unwrap_or_else(|| panic!("no header {name} in {:?}", self.headers)).1
+    }
+
+    /// As a line of the file sink, which `godwit-load check` reads.
+    pub fn line(&self) -> String {
+        let optional = |name: &str| self.headers.iter().find(|(header, _)| header == name);
+        json!({
+            "id": self.header("ce_id"),
+            "source": self.header("ce_source"),
+            "type": self.header("ce_type"),
+            "endpoint": self.header("endpoint"),
+            "path": optional("path").map(|(_, path)| path),
+            "order": self.header("order"),
+            "stale": optional("stale").is_some(),
+            "data": self.payload,
+        })
+        .to_string()
+    }
+}
+
+/// A message as a client of another language read it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Foreign {
+    /// Headers, in their order.
+    pub headers: Vec<(String, String)>,
+    /// Key.
+    pub key: String,
+    /// Value.
+    pub value: Vec<u8>,
+}
+
+impl Foreign {
+    /// Key, value and `name:value` of each header, in base64.
+    fn parse(line: &str) -> Foreign {
+        let bytes = |text: &str| BASE64.decode(text.as_bytes()).expect("base64");
+        let text = |encoded: &str| String::from_utf8(bytes(encoded)).expect("a text");
+        let mut words = line.split(' ');
+        let (key, value) = (words.next().unwrap(), words.next().unwrap());
+        let headers = words.map(|word| word.split_once(':').expect("a header"));
+        Foreign {
+            headers: headers.map(|(name, value)| (text(name), text(value))).collect(),
+            key: text(key),
+            value: bytes(value),
+        }
+    }
+
+    /// A header's value; it must be there.
+    #[track_caller]
+    pub fn header(&self, name: &str) -> &str {
+        let found = self.headers.iter().find(|(header, _)| header == name);
+        &found.unwrap_or_else(|| panic!("no header {name} in {:?}", self.headers)).1
+    }
+}
+
+/// The Python consumer.
+fn python() -> Command {
+    let mut python = Command::new(build(&["python"]));
+    python.arg(root().join("tests/kafka/python/consume.py"));
+    python
+}
+
+/// What `tests/kafka/build` says.
+fn build(part: &[&str]) -> String {
+    let built = Command::new(root().join("tests/kafka/build")).args(part).output().expect("bash runs");
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    String::from_utf8(built.stdout).unwrap().trim().to_owned()
+}
+
+fn java(class_path: &str, folder: &Path) -> Command {
+    let mut java = Command::new("java");
+    java.args(["-Xmx192m", "-Xms32m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
+    java.args(["-Dlog4j2.level=WARN", "-cp", class_path]).current_dir(folder).stdin(Stdio::null());
+    java
+}
+
+fn launch(class_path: &str, folder: &Path) -> Child {
+    let log = File::options().create(true).append(true).open(folder.join("log")).unwrap();
+    let mut broker = java(class_path, folder);
+    broker.args(["kafka.Kafka", "server.properties"]);
+    broker.stdout(log.try_clone().unwrap()).stderr(log).spawn().expect("java runs")
+}
+
+/// One process that is broker and controller; short time-outs, so that outages in tests are short.
+fn server_properties(address: Ipv4Addr, folder: &Path, more: &str) -> String {
+    // The port of the controller is nobody else's on this address.
+    drop(TcpListener::bind((address, 9093)).expect("a free port"));
+    let mut text = format!(
+        "process.roles=broker,controller\nnode.id=1\ncontroller.quorum.voters=1@{address}:9093\n\
+         listeners=PLAINTEXT://{address}:9092,CONTROLLER://{address}:9093,\
+         PROXIED://{address}:{BEHIND_PROXY},SASL://{address}:9096\n\
+         advertised.listeners=PLAINTEXT://{address}:9092,PROXIED://{address}:{PROXY},SASL://{address}:9096\n\
+         listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,SASL:SASL_PLAINTEXT\n\
+         controller.listener.names=CONTROLLER\nlog.dirs={}\n",
+        folder.join("data").display()
+    );
+    for (name, value) in [
+        ("num.partitions", "4"),
+        ("offsets.topic.replication.factor", "1"),
+        ("offsets.topic.num.partitions", "4"),
+        ("transaction.state.log.replication.factor", "1"),
+        ("transaction.state.log.min.isr", "1"),
+        ("share.coordinator.state.topic.replication.factor", "1"),
+        ("share.coordinator.state.topic.min.isr", "1"),
+        ("group.initial.rebalance.delay.ms", "0"),
+        ("broker.session.timeout.ms", "1500"),
+        ("broker.heartbeat.interval.ms", "300"),
+        ("controller.quorum.election.timeout.ms", "300"),
+        ("controller.quorum.fetch.timeout.ms", "1000"),
+        ("log.cleaner.dedupe.buffer.size", "2097152"),
+        ("listener.name.sasl.sasl.enabled.mechanisms", "PLAIN"),
+        (
+            "listener.name.sasl.plain.sasl.jaas.config",
+            "org.apache.kafka.common.security.plain.PlainLoginModule required user_app=\"secret\" user_reader=\"secret\";",
+        ),
+    ] {
+        writeln!(text, "{name}={value}").unwrap();
+    }
+    text + more
+}

@@ -1,0 +1,35 @@
+//! What a consumer sees.
+
+use godwit_tests::{Kafka, Leshan, wait};
+use serde_json::json;
+
+use crate::world::setup;
+
+#[test]
+fn a_notification_is_a_cloud_event_in_its_topic() {
+    let Some(kafka) = Kafka::start() else { return };
+    let Some(leshan) = Leshan::shared() else { return };
+    let node = setup(&kafka).set("registration.auto_create=demo").start();
+    let mut client = leshan.start(&node, "urn:dev:kafka", &[]);
+    client.next("registered", |event| event["event"] == "registered");
+    let record = wait("a value in the topic", || {
+        kafka.read("godwit.telemetry").into_iter().find(|record| record.header("path") == "/3/0/9")
+    });
+    assert_eq!(record.key, "urn:dev:kafka");
+    assert_eq!(record.header("ce_specversion"), "1.0");
+    assert_eq!(record.header("ce_type"), "dev.godwit.telemetry.v1");
+    assert_eq!(record.header("content-type"), "application/json");
+    assert_eq!(record.header("endpoint"), "urn:dev:kafka");
+    assert_eq!(record.header("profile"), "demo");
+    assert_eq!(record.header("order").len(), 20);
+    assert!(record.header("ce_source").starts_with("/godwit/godwit/devices/d"));
+    let paths = record.payload["paths"].as_object().unwrap();
+    let key = paths.iter().find(|(_, paths)| **paths == json!(["/3/0/9"])).unwrap().0;
+    assert!(record.payload["values"][key].is_u64(), "{}", record.payload);
+
+    let registered = kafka.read("godwit.events");
+    let registered =
+        registered.iter().find(|event| event.header("ce_type") == "dev.godwit.event.registered.v1").unwrap();
+    assert_eq!(registered.key, "urn:dev:kafka");
+    assert_eq!(registered.payload["type"], "registered");
+}

@@ -1,0 +1,9 @@
+//! What devices were told is accepted is in Kafka, whoever is killed.
+#![allow(missing_docs, clippy::unwrap_used, clippy::print_stderr)]
+
+mod cloud_event;
+mod consumers;
+mod errors;
+mod outage;
+mod spool;
+mod world;
