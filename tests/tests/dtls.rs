@@ -3,7 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use godwit_proto::v1::{Credential, Device, credential};
-use godwit_tests::{Admin, Dtls, Message, Node, Raw, Setup, wait};
+use godwit_tests::{Admin, Ctl, Dtls, Message, Node, Raw, Setup, wait};
 
 const LINKS: &str = "</1/0>,</3/0>";
 const KEY: &[u8] = b"0123456789abcdef";
@@ -122,6 +122,33 @@ fn a_stopped_node_goes_on_under_the_same_keys() {
     node.restart();
     assert_eq!(update(&mut raw, &id), "2.04");
     assert_eq!(node.metric_sum("godwit_dtls_claims_total", "numbers=\"exact\""), 1.0);
+}
+
+#[test]
+fn sessions_go_on_under_a_new_store_key_once_they_are_sealed_anew() {
+    let mut node = Node::start();
+    let mut devices = ["with", "without"].map(|name| {
+        declare(&node, name);
+        let dtls = if name == "with" { psk(name) } else { psk(name).without_cid() };
+        let mut raw = Raw::secured(node.coaps(), dtls);
+        let id = raw.register(&format!("ep={name}&lwm2m=1.1"), LINKS);
+        (raw, id)
+    });
+    let file = node.data_dir().join("secrets/store.key");
+    let (old, new) = (std::fs::read_to_string(&file).unwrap(), "5e".repeat(32));
+    for keys in [format!("{new}\n{old}"), new] {
+        node.terminate();
+        std::fs::write(&file, keys).unwrap();
+        node.restart();
+        for (raw, id) in &mut devices {
+            assert_eq!(update(raw, id), "2.04");
+        }
+        Ctl::ok(&node, &["store", "reseal"]);
+        for (raw, id) in &mut devices {
+            assert_eq!(update(raw, id), "2.04", "the device was claimed anew");
+        }
+        assert_eq!(handshakes(&node), 0.0, "nobody has shaken hands with this process");
+    }
 }
 
 #[test]
@@ -302,6 +329,7 @@ fn a_removed_device_has_no_session_any_more() {
     });
     raw.drain();
     assert!(!raw.is_open(), "it was told");
+    node.sink().event("a", "deleted");
     let mut dtls = psk("a");
     dtls.settings.attempts = 1;
     assert!(Raw::try_secured(node.coaps(), dtls).is_err());

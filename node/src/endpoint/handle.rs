@@ -7,7 +7,7 @@ use godwit_proto::v1::{Command, Operation};
 use thiserror::Error;
 use tokio::sync::{broadcast, oneshot};
 
-use crate::identity::DeviceId;
+use crate::{identity::DeviceId, store::value};
 
 /// A command as a caller hands it in.
 #[derive(Debug, Clone)]
@@ -113,6 +113,9 @@ pub trait Endpoints: Send + Sync + 'static {
     /// Tells that a device's record (profile, credential, enabled) was changed or deleted in the store. Its
     /// live actors follow: a new profile is applied as a difference, a revoked credential ends the session.
     fn device_changed(&self, device: DeviceId) -> BoxFuture<'static, ()>;
+
+    /// The event that a device is deleted, to be left in its outbox; [`Self::reclaim`] has it published.
+    fn deletion(&self, document: &value::Device) -> value::StoredEvent;
 
     /// Has a device given up and claimed anew, which writes what only its owner may: sessions under an older store key
     /// are sealed anew soon after. Its sessions go on.

@@ -1,7 +1,7 @@
 //! Events of devices that are gone: nobody's endpoint publishes them.
 //!
 //! ```text
-//!  not used in time ─► removed, with its event in the outbox
+//!  not used in time, or deleted by an operator ─► removed, with its event in the outbox
 //!  due, no record ─► events in the outbox ─► sink ─► acknowledged ─► taken out
 //! ```
 //! What the sink refuses stays in the outbox and is due again.
@@ -13,7 +13,7 @@ use std::{
 
 use godwit_proto::store::v1::Device;
 
-use super::{Endpoints, services::Shared};
+use super::{Endpoints, services::Process};
 use crate::{
     clock,
     identity::{DeviceId, RegistrationId},
@@ -53,7 +53,7 @@ pub(super) async fn publish(endpoints: &Endpoints, device: DeviceId) {
         if endpoints.orphans.is_pending(device, &stored.id) {
             continue;
         }
-        let record = record(&endpoints.shared, device, &stored);
+        let record = record(&endpoints.shared.process, device, &stored);
         let effect = endpoints.orphans.next.get();
         endpoints.orphans.next.set(effect.wrapping_add(1));
         endpoints.orphans.pending.borrow_mut().insert(effect, (device, stored.id));
@@ -63,8 +63,8 @@ pub(super) async fn publish(endpoints: &Endpoints, device: DeviceId) {
     }
 }
 
-/// The event that a device was not used in time, for the outbox.
-pub(super) fn deletion(shared: &Shared, device: DeviceId, document: &Device) -> value::StoredEvent {
+/// The event that a device was deleted, for the outbox.
+pub(super) fn deletion(process: &Process, device: DeviceId, document: &Device) -> value::StoredEvent {
     let mut stored = value::StoredEvent {
         r#type: Event::Deleted.name().to_owned(),
         time: clock::unix_ms(),
@@ -73,7 +73,7 @@ pub(super) fn deletion(shared: &Shared, device: DeviceId, document: &Device) -> 
         data: document.revision.to_be_bytes().to_vec(),
         ..value::StoredEvent::default()
     };
-    stored.id = record(shared, device, &stored).id.to_string();
+    stored.id = record(process, device, &stored).id.to_string();
     stored
 }
 
@@ -85,13 +85,13 @@ pub(super) fn of_stored(device: DeviceId, stored: &value::StoredEvent) -> (Event
     (Event::Expired, Identity::of(&[stored.registration.as_bytes(), b"expired"]))
 }
 
-fn record(shared: &Shared, device: DeviceId, stored: &value::StoredEvent) -> Record {
+fn record(process: &Process, device: DeviceId, stored: &value::StoredEvent) -> Record {
     let registration = RegistrationId::parse(&stored.registration);
     let origin = Origin {
-        site: &shared.process.site,
+        site: &process.site,
         device,
         endpoint: &stored.endpoint.as_str().into(),
-        profile: &shared.process.empty_profile.name().clone(),
+        profile: &process.empty_profile.name().clone(),
         registration,
     };
     let (event, cause) = of_stored(device, stored);

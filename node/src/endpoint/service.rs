@@ -8,9 +8,10 @@ use tokio::sync::{broadcast, oneshot};
 
 use super::{
     handle::{Endpoints, NewOperation, RegistrationChange, SubmitError, Submitted},
+    orphan,
     services::{Process, ShardMessage},
 };
-use crate::{identity::DeviceId, profile::LoadError};
+use crate::{identity::DeviceId, profile::LoadError, store::value};
 
 /// Hands what is asked to the shard that has the device, or else to the one that is to activate it.
 #[derive(Clone)]
@@ -97,6 +98,10 @@ impl Endpoints for Service {
             // Answered by being dropped.
             drop(told.await);
         })
+    }
+
+    fn deletion(&self, document: &value::Device) -> value::StoredEvent {
+        orphan::deletion(&self.process, DeviceId::of(&document.endpoint), document)
     }
 
     fn reclaim(&self, device: DeviceId) -> BoxFuture<'static, ()> {

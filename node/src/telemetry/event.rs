@@ -43,7 +43,7 @@ pub enum Event {
     },
     /// The device's credential was changed or rotated.
     CredentialChanged,
-    /// The device was not used in time and was deleted.
+    /// The device was deleted: by an operator, or because it was not used in time.
     Deleted,
     /// The device spoke again in a session that another of its own had taken the place of: two holders of one
     /// credential, most likely. At most every ten minutes.

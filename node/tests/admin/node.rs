@@ -167,6 +167,10 @@ impl Endpoints for Double {
         Box::pin(async {})
     }
 
+    fn deletion(&self, document: &value::Device) -> value::StoredEvent {
+        value::StoredEvent { id: "deleted".into(), endpoint: document.endpoint.clone(), ..Default::default() }
+    }
+
     fn reclaim(&self, device: DeviceId) -> BoxFuture<'static, ()> {
         self.told.lock().unwrap().push(format!("reclaim {device}"));
         Box::pin(async {})

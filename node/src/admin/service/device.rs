@@ -229,11 +229,13 @@ impl Devices {
         etag_matches(&request.etag, &document)?;
         let expect = if request.etag.is_empty() { Expect::Any } else { Expect::Revision(document.revision) };
         let id = DeviceId::of(&document.endpoint);
-        self.0.store().remove_device(id, expect, None).await.map_err(|error| match error {
+        let event = self.0.endpoints().deletion(&document);
+        self.0.store().remove_device(id, expect, Some(event)).await.map_err(|error| match error {
             StoreError::NoSuchDevice => not_found(&name),
             other => of_store(other, &document.endpoint),
         })?;
         self.0.endpoints().device_changed(id).await;
+        self.0.endpoints().reclaim(id).await;
         Ok(())
     }
 
