@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    env,
     io::{BufRead, BufReader, Write},
     process::{Child, ChildStdin, Command, Stdio},
     sync::{
@@ -15,13 +14,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::{Inbox, Node, PATIENCE, Security, binary::root, skip};
-
-/// Whether this test binary runs scenarios of others again, over DTLS.
-fn over_psk() -> bool {
-    let own = env::current_exe().ok();
-    own.and_then(|own| Some(own.file_name()?.to_str()?.starts_with("over_psk-"))).unwrap_or(false)
-}
+use crate::{Inbox, Node, PATIENCE, Security, binary::root, skip, transport};
 
 /// The JVM with the clients. It ends with this process, which holds its input.
 #[derive(Debug)]
@@ -73,12 +66,10 @@ impl Leshan {
     ///
     /// In a test binary named `over_psk` it does so over DTLS, with a key that its device is given.
     pub fn start(&'static self, node: &Node, endpoint: &str, options: &[&str]) -> Client {
-        if !over_psk() {
-            return self.start_at(&node.uri(), endpoint, options);
+        match transport::key(node, endpoint) {
+            None => self.start_at(&node.uri(), endpoint, options),
+            Some(key) => self.start_secured(node, endpoint, &Security::psk(endpoint, &key), options),
         }
-        let key = [0xc5; 16];
-        node.admin().ensure_psk(endpoint, &key);
-        self.start_secured(node, endpoint, &Security::psk(endpoint, &key), options)
     }
 
     /// Starts a client over DTLS.

@@ -26,6 +26,7 @@ mod security;
 mod sink;
 mod tap;
 mod tcp_proxy;
+mod transport;
 mod wait;
 
 pub use admin::{Admin, reason, value};

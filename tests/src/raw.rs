@@ -11,7 +11,7 @@ use coap_lite::{CoapOption, MessageClass, MessageType, Packet, RequestType};
 
 use godwit_dtls::client::Failure;
 
-use crate::{Dtls, PATIENCE, secure::Secure};
+use crate::{Dtls, Node, PATIENCE, secure::Secure, transport};
 
 /// One CoAP message, with shorthands to make and to read it.
 #[derive(Debug, Clone, PartialEq)]
@@ -179,6 +179,16 @@ impl Raw {
     /// Of a socket on 127.0.0.1 with a port of its own.
     pub fn new(server: SocketAddr) -> Raw {
         Raw::bound("127.0.0.1:0".parse().unwrap(), server)
+    }
+
+    /// One that plays this device: over plain CoAP, and in a test binary named `over_psk` over DTLS, with a key that its
+    /// device is given.
+    #[track_caller]
+    pub fn device(node: &Node, endpoint: &str) -> Raw {
+        match transport::key(node, endpoint) {
+            None => Raw::new(node.coap()),
+            Some(key) => Raw::secured(node.coaps(), Dtls::psk(endpoint, &key)),
+        }
     }
 
     /// Of a socket on this address.

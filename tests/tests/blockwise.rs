@@ -63,7 +63,7 @@ fn no_message_id_comes_twice_however_many_blocks_there_are() {
     // The connections of some devices begin with other ids than those of others.
     for device in 0..24 {
         let endpoint = format!("numbered-{device}");
-        let mut raw = Raw::new(node.coap());
+        let mut raw = Raw::device(&node, &endpoint);
         raw.register(&format!("ep={endpoint}&lwm2m=1.1"), "</>;ct=110,</3442/0>");
         let mut seen = Vec::new();
         for _ in 0..4 {
@@ -103,7 +103,7 @@ fn a_large_value_is_notified_in_blocks() {
 #[test]
 fn a_transfer_that_stops_leaves_nothing_behind() {
     let node = Node::start();
-    let mut raw = Raw::new(node.coap());
+    let mut raw = Raw::device(&node, "stops");
     let links: String = (0..200).map(|id| format!("</3303/{id}>,")).collect::<String>() + "</3/0>";
     let block = |number: u32, more: bool| {
         let start = number as usize * 256;
@@ -132,7 +132,7 @@ fn a_transfer_that_stops_leaves_nothing_behind() {
 #[test]
 fn a_body_above_the_limit_is_refused_with_the_size_that_is_taken() {
     let node = Node::start();
-    let mut raw = Raw::new(node.coap());
+    let mut raw = Raw::device(&node, "big");
     let response = raw.call(
         Message::request("POST", "/rd?ep=big&lwm2m=1.1")
             .format(40)

@@ -1,4 +1,4 @@
-//! Observation of the Leshan client (scenarios 15, 16), and what profiles ask for.
+//! Observation of the Leshan client (scenarios 15 to 17), and what profiles ask for.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use godwit_proto::v1::{
@@ -6,7 +6,7 @@ use godwit_proto::v1::{
     profile::{Mapping, ObserveStrategy, StartStrategy, WriteAttributes, mapping},
     value::Kind,
 };
-use godwit_tests::{Client, Leshan, Node, value};
+use godwit_tests::{Client, Leshan, Node, Raw, value};
 use serde_json::{Value, json};
 
 fn start(endpoint: &str, options: &[&str]) -> Option<(Node, Client)> {
@@ -159,6 +159,31 @@ fn several_paths_are_observed_at_once() {
     let cancel = client.next("a cancel", |event| event["event"] == "request" && event["observe"] == 1);
     assert_eq!((&cancel["method"], &cancel["path"]), (&"FETCH".into(), &"/".into()));
     assert_eq!(admin.observations("observes-many"), [""; 0]);
+}
+
+#[test]
+fn values_of_a_notification_keep_their_times() {
+    // Leshan's client notifies current values only.
+    let node = Node::start();
+    let mut raw = Raw::device(&node, "remembers");
+    raw.register("ep=remembers&lwm2m=1.1", "</>;ct=110,</3/0>,</3303/0>");
+    let admin = node.admin();
+    let observe = std::thread::scope(|scope| {
+        let observed = scope.spawn(|| admin.observe("remembers", "/3303/0/5700"));
+        let observe = raw.next_request("GET /3303/0/5700");
+        let now = *br#"[{"n":"/3303/0/5700","v":1.5}]"#;
+        raw.send(&observe.answer("2.05").observe(1).format(110).payload(now));
+        observed.join().unwrap().unwrap();
+        observe
+    });
+    let kept = *br#"[{"bn":"/3303/0/5700","bt":1700000000.25,"v":2.5},{"t":60,"v":3.5},{"t":120.5,"v":4.5}]"#;
+    raw.send(&observe.notification(0x7001, 2).format(110).payload(kept));
+    raw.next("ACK", |message| message.id() == 0x7001);
+    for (value, time) in [(2.5, 1_700_000_000_250_u64), (3.5, 1_700_000_060_250), (4.5, 1_700_000_120_750)] {
+        let record = node.sink().is("remembers", "/3303/0/5700", value);
+        assert_eq!(record["data"]["ts"], time);
+    }
+    assert_eq!(node.sink().values("remembers", "/3303/0/5700").len(), 4);
 }
 
 fn mapping(path: &str, key: &str, kind: mapping::Kind) -> Mapping {

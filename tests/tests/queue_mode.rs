@@ -23,7 +23,7 @@ fn ids(operations: &[Operation]) -> Vec<&str> {
 fn commands_wait_for_the_next_uplink_and_go_out_in_order() {
     let node = node("100ms");
     let (admin, mut sink) = (node.admin(), node.sink());
-    let mut raw = Raw::new(node.coap());
+    let mut raw = Raw::device(&node, "sleeper");
     let id = raw.register("ep=sleeper&lwm2m=1.1&Q", LINKS);
     sink.event("sleeper", "asleep");
 
@@ -63,7 +63,7 @@ fn commands_wait_for_the_next_uplink_and_go_out_in_order() {
 fn a_command_ends_with_its_ttl() {
     let node = node("100ms");
     let (admin, mut sink) = (node.admin(), node.sink());
-    let mut raw = Raw::new(node.coap());
+    let mut raw = Raw::device(&node, "expires");
     let id = raw.register("ep=expires&lwm2m=1.1&Q", LINKS);
     sink.event("expires", "asleep");
     let brief = admin.queued(Duration::from_secs(1)).read("expires", "/3/0/9").unwrap();
@@ -81,7 +81,7 @@ fn a_command_ends_with_its_ttl() {
 fn a_command_that_waits_can_be_cancelled() {
     let node = node("100ms");
     let admin = node.admin();
-    let mut raw = Raw::new(node.coap());
+    let mut raw = Raw::device(&node, "cancels");
     let id = raw.register("ep=cancels&lwm2m=1.1&Q", LINKS);
     node.sink().event("cancels", "asleep");
     let first = admin.queued(DAY).read("cancels", "/3/0/9").unwrap();
@@ -97,7 +97,7 @@ fn a_queue_has_a_bound() {
     let node =
         Setup::default().set("registration.awake_window=100ms").set("limits.queued_operations=3").start();
     let admin = node.admin().queued(DAY);
-    let mut raw = Raw::new(node.coap());
+    let mut raw = Raw::device(&node, "bounded");
     raw.register("ep=bounded&lwm2m=1.1&Q", LINKS);
     node.sink().event("bounded", "asleep");
     for _ in 0..3 {
@@ -116,7 +116,7 @@ fn a_command_is_queued_for_a_device_that_is_not_registered() {
     assert_eq!(reason(&error), "NOT_REGISTERED");
     let queued = admin.queued(DAY).read("absent", "/3/0/9").unwrap();
     assert_eq!(queued.state(), State::Queued);
-    let mut raw = Raw::new(node.coap());
+    let mut raw = Raw::device(&node, "absent");
     raw.register("ep=absent&lwm2m=1.1", LINKS);
     let read = raw.next_request("GET /3/0/9");
     raw.send(&read.answer("2.05").format(110).payload(*br#"[{"n":"/3/0/9","v":3}]"#));
@@ -131,7 +131,7 @@ fn a_command_that_a_device_does_not_answer_waits_for_its_next_uplink() {
         .set("coap.max_retransmit=2")
         .start();
     let admin = node.admin();
-    let mut raw = Raw::new(node.coap());
+    let mut raw = Raw::device(&node, "dozes");
     let id = raw.register("ep=dozes&lwm2m=1.1&Q", LINKS);
     let queued = admin.queued(DAY).read("dozes", "/3/0/9").unwrap();
     let first = raw.next_request("GET /3/0/9");
@@ -153,7 +153,7 @@ fn a_command_that_a_device_does_not_answer_waits_for_its_next_uplink() {
 fn a_notification_wakes_a_device_too() {
     let node = node("100ms");
     let (admin, mut sink) = (node.admin(), node.sink());
-    let mut raw = Raw::new(node.coap());
+    let mut raw = Raw::device(&node, "notifies");
     raw.register("ep=notifies&lwm2m=1.1&Q", LINKS);
     let observe = std::thread::scope(|scope| {
         let observed = scope.spawn(|| admin.observe("notifies", "/3/0/9"));
@@ -199,7 +199,7 @@ fn a_sleeping_leshan_client_gets_its_commands_in_order() {
 #[test]
 fn a_request_id_makes_a_command_go_out_once() {
     let node = Node::start();
-    let mut raw = Raw::new(node.coap());
+    let mut raw = Raw::device(&node, "once");
     raw.register("ep=once&lwm2m=1.1", LINKS);
     let delivery = godwit_proto::v1::Delivery {
         queue: true,
