@@ -230,6 +230,19 @@ impl Raw {
         Ok(raw)
     }
 
+    /// Shakes hands over DTLS; `send` does what it likes with the datagrams, by the socket.
+    pub fn secured_through(
+        server: SocketAddr,
+        dtls: Dtls,
+        send: impl FnMut(&UdpSocket, &[u8]),
+    ) -> Result<Raw, Failure> {
+        let mut raw = Raw::new(server);
+        let mut secure = Box::new(Secure::new(dtls));
+        secure.handshake_through(&raw.socket, raw.server, false, send)?;
+        raw.secure = RefCell::new(Some(secure));
+        Ok(raw)
+    }
+
     /// Goes on from another port, as behind a NAT that has forgotten it.
     pub fn rebind(&mut self) {
         self.socket = UdpSocket::bind("127.0.0.1:0").unwrap();

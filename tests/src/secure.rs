@@ -61,31 +61,9 @@ impl Secure {
         server: SocketAddr,
         resume: bool,
     ) -> Result<bool, Failure> {
-        let mut out = Vec::new();
-        let credential = self.credential.clone();
-        self.client.start(cx(&self.random), credential, resume, &mut out);
-        let mut buffer = [0; 2048];
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            for output in out.drain(..) {
-                match output {
-                    Output::Transmit(datagram) => drop(socket.send_to(&datagram, server).unwrap()),
-                    Output::Established { resumed } => return Ok(resumed),
-                    Output::Closed(failure) => return Err(failure.unwrap_or(Failure::Timeout)),
-                    Output::Application(_) => {}
-                }
-            }
-            assert!(Instant::now() < deadline, "the handshake neither ended nor failed");
-            let due = self.client.poll_timeout().map(|due| due.saturating_duration_since(Instant::now()));
-            let wait = due.unwrap_or(PATIENCE).max(Duration::from_millis(1));
-            socket.set_read_timeout(Some(wait)).unwrap();
-            match socket.recv_from(&mut buffer) {
-                Ok((length, _)) => {
-                    self.client.handle_datagram(cx(&self.random), &buffer[..length], &mut out);
-                }
-                Err(_) => self.client.handle_timeout(cx(&self.random), &mut out),
-            }
-        }
+        self.handshake_through(socket, server, resume, |socket, datagram| {
+            socket.send_to(datagram, server).unwrap();
+        })
     }
 
     /// Shakes hands, but never gets the node's answer to the first Finished: `meanwhile` happens after that has left.
@@ -96,37 +74,48 @@ impl Secure {
         meanwhile: impl FnOnce(),
     ) -> Result<bool, Failure> {
         let mut meanwhile = Some(meanwhile);
+        self.handshake_through(socket, server, false, |socket, datagram| {
+            socket.send_to(datagram, server).unwrap();
+            let finished = Records::parse(datagram, 8).flatten().any(|record| record.epoch > 0);
+            if let Some(meanwhile) = meanwhile.take_if(|_| finished) {
+                meanwhile();
+                socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+                while socket.recv_from(&mut [0; 2048]).is_ok() {}
+            }
+        })
+    }
+
+    /// Shakes hands; `send` does what it likes with the datagrams.
+    pub(crate) fn handshake_through(
+        &mut self,
+        socket: &UdpSocket,
+        server: SocketAddr,
+        resume: bool,
+        mut send: impl FnMut(&UdpSocket, &[u8]),
+    ) -> Result<bool, Failure> {
         let mut out = Vec::new();
         let credential = self.credential.clone();
-        self.client.start(cx(&self.random), credential, false, &mut out);
+        self.client.start(cx(&self.random), credential, resume, &mut out);
         let mut buffer = [0; 2048];
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let mut finished = false;
             for output in out.drain(..) {
                 match output {
-                    Output::Transmit(datagram) => {
-                        finished |= Records::parse(&datagram, 8).flatten().any(|record| record.epoch > 0);
-                        socket.send_to(&datagram, server).unwrap();
-                    }
+                    Output::Transmit(datagram) => send(socket, &datagram),
                     Output::Established { resumed } => return Ok(resumed),
                     Output::Closed(failure) => return Err(failure.unwrap_or(Failure::Timeout)),
                     Output::Application(_) => {}
                 }
-            }
-            if let Some(meanwhile) = meanwhile.take_if(|_| finished) {
-                meanwhile();
-                socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
-                while socket.recv_from(&mut buffer).is_ok() {}
             }
             assert!(Instant::now() < deadline, "the handshake neither ended nor failed");
             let due = self.client.poll_timeout().map(|due| due.saturating_duration_since(Instant::now()));
             let wait = due.unwrap_or(PATIENCE).max(Duration::from_millis(1));
             socket.set_read_timeout(Some(wait)).unwrap();
             match socket.recv_from(&mut buffer) {
-                Ok((length, _)) => {
+                Ok((length, from)) if from == server => {
                     self.client.handle_datagram(cx(&self.random), &buffer[..length], &mut out);
                 }
+                Ok(_) => {}
                 Err(_) => self.client.handle_timeout(cx(&self.random), &mut out),
             }
         }

@@ -1,12 +1,16 @@
-//! Devices over DTLS with pre-shared keys: registration, restarts, addresses, credentials (points 2 and 4 of the issue;
-//! scenarios 21, 24 and 25).
+//! Devices over DTLS with pre-shared keys: registration, restarts, addresses, credentials, and clients that break the
+//! rules (scenarios 21, 24, 25 and 29).
 #![allow(missing_docs, clippy::unwrap_used)]
 
+use std::time::{Duration, SystemTime};
+
+use godwit_dtls::{client::Failure, flight::Backoff};
 use godwit_proto::v1::{Credential, Device, credential};
-use godwit_tests::{Admin, Ctl, Dtls, Message, Node, Raw, Setup, wait};
+use godwit_tests::{Admin, Checker, Ctl, Datagram, Dtls, Message, Node, Proxy, Raw, Setup, wait};
 
 const LINKS: &str = "</1/0>,</3/0>";
 const KEY: &[u8] = b"0123456789abcdef";
+const CHANGE_CIPHER_SPEC: u8 = 20;
 
 /// Declares a device with a pre-shared key, whose identity is its endpoint name and `-id`.
 fn declare(node: &Node, endpoint: &str) {
@@ -333,6 +337,108 @@ fn a_removed_device_has_no_session_any_more() {
     let mut dtls = psk("a");
     dtls.settings.attempts = 1;
     assert!(Raw::try_secured(node.coaps(), dtls).is_err());
+}
+
+/// A client that sends each flight again after 200 ms, and thrice in all.
+fn hasty(mut dtls: Dtls) -> Dtls {
+    dtls.settings.backoff = Backoff { first: Duration::from_millis(200), ..Backoff::default() };
+    dtls.settings.attempts = 3;
+    dtls
+}
+
+/// The records of a datagram, none of them with a Connection ID.
+fn records(mut datagram: &[u8]) -> Vec<&[u8]> {
+    let mut records = Vec::new();
+    while !datagram.is_empty() {
+        let length = 13 + usize::from(u16::from_be_bytes([datagram[11], datagram[12]]));
+        let (record, rest) = datagram.split_at(length);
+        records.push(record);
+        datagram = rest;
+    }
+    records
+}
+
+#[test]
+fn a_change_cipher_spec_may_be_lost_as_the_epoch_tells_what_it_would() {
+    let node = Node::start();
+    declare(&node, "a");
+    let server = node.coaps();
+    let mut lost = 0;
+    let mut raw = Raw::secured_through(server, hasty(psk("a").without_cid()), |socket, datagram| {
+        let (specs, others): (Vec<_>, Vec<_>) =
+            records(datagram).into_iter().partition(|record| record[0] == CHANGE_CIPHER_SPEC);
+        lost += specs.len();
+        socket.send_to(&others.concat(), server).unwrap();
+    })
+    .unwrap();
+    assert!(lost > 0);
+    raw.register("ep=a&lwm2m=1.1", LINKS);
+    assert_eq!(handshakes(&node), 1.0);
+}
+
+#[test]
+fn a_finished_without_protection_ends_no_handshake() {
+    let node = Node::start();
+    declare(&node, "a");
+    let tap = Proxy::tap(node.coaps());
+    let mut bared = 0;
+    let outcome = Raw::secured_through(tap.address(), hasty(psk("a").without_cid()), |socket, datagram| {
+        let mut seen = tap.datagrams();
+        let (at, client) = (SystemTime::now(), socket.local_addr().unwrap());
+        let (server, bytes) = (node.coaps(), datagram.to_vec());
+        seen.push(Datagram { at, up: true, client, server, bytes });
+        let seen = Checker::new().psk("a-id", KEY).read(&seen);
+        // The right Finished, but in the clear, and with no ChangeCipherSpec before it.
+        let finished =
+            seen.records().iter().rfind(|record| record.up).and_then(|record| record.content.clone());
+        let plain = records(datagram)
+            .into_iter()
+            .filter(|record| record[0] != CHANGE_CIPHER_SPEC && record[3..5] == [0, 0])
+            .collect::<Vec<_>>();
+        let mut sent = plain.concat();
+        if let Some(finished) = finished {
+            bared += 1;
+            sent.extend([22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 1, bared]);
+            sent.extend((finished.len() as u16).to_be_bytes());
+            sent.extend(finished);
+        }
+        socket.send_to(&sent, tap.address()).unwrap();
+    });
+    assert_eq!(outcome.err(), Some(Failure::Timeout));
+    assert!(bared >= 3, "each time that it sent its last flight");
+    assert_eq!(handshakes(&node), 0.0);
+    assert_eq!(node.metric_sum("godwit_dtls_sessions", ""), 0.0);
+    Raw::secured(node.coaps(), psk("a")).register("ep=a&lwm2m=1.1", LINKS);
+}
+
+#[test]
+fn renegotiation_is_refused_and_the_session_goes_on() {
+    for dtls in [psk("a"), psk("a").without_cid()] {
+        let node = Node::start();
+        declare(&node, "a");
+        let tap = Proxy::tap(node.coaps());
+        let mut raw = Raw::secured(tap.address(), dtls);
+        let id = raw.register("ep=a&lwm2m=1.1", LINKS);
+        let read = || Checker::new().psk("a-id", KEY).read(&tap.datagrams());
+        let seen = read();
+        let newest = seen.records().iter().filter(|record| record.up).map(|record| record.number).max();
+
+        // The first ClientHello again, under the keys of the session.
+        let hello = tap.datagrams()[0].bytes[13..].to_vec();
+        let forged = seen.forge(0, 22, newest.unwrap() + 40, &hello).unwrap();
+        raw.send_bytes(&forged);
+        wait("the answer", || {
+            let seen = read();
+            let alert = seen.records().iter().find(|record| !record.up && record.content_type == 21)?;
+            assert_eq!(alert.content.as_deref(), Some(&[1, 100][..]), "a warning, no_renegotiation");
+            Some(())
+        });
+        assert_eq!(update(&mut raw, &id), "2.04");
+        let seen = read();
+        seen.assert_clean();
+        assert_eq!((seen.sessions().len(), handshakes(&node)), (1, 1.0));
+        assert_eq!(node.metric_sum("godwit_dtls_handshakes_in_flight", ""), 0.0);
+    }
 }
 
 #[test]

@@ -115,6 +115,15 @@ impl Keys {
         header.content(inner)
     }
 
+    /// Seals what stands inside a record of a CCM_8 suite: the explicit nonce, its epoch and number, and the rest.
+    pub(super) fn seal(&self, header: &Header, inner: &[u8]) -> Option<Vec<u8>> {
+        let nonce: [u8; 12] = [&self.iv[..], &header.sequence].concat().try_into().ok()?;
+        let cipher = Ccm::<Aes128, U8, U12>::new_from_slice(&self.key).ok()?;
+        let aad = header.data(inner.len());
+        let sealed = cipher.encrypt((&nonce).into(), Payload { msg: inner, aad: &aad }).ok()?;
+        matches!(self.protection, Protection::Ccm8).then(|| [&header.sequence[..], &sealed].concat())
+    }
+
     fn decrypt(&self, fragment: &[u8]) -> Option<Vec<u8>> {
         let (iv, sealed) = fragment.split_at_checked(16)?;
         let cipher = cbc::Decryptor::<Aes128>::new_from_slices(&self.key, iv).ok()?;
