@@ -1,6 +1,6 @@
 //! After a crash the node goes on with record numbers that jump (to the next multiple of 2²⁰, and 3): do peers go along?
 
-use std::{env, fs};
+use std::{env, fs, path::PathBuf};
 
 use godwit_tests::{Checker, Proxy};
 
@@ -24,15 +24,25 @@ struct Running {
     case: Case,
     tap: Proxy,
     peer: Box<dyn Peer>,
+    key_log: PathBuf,
 }
 
-/// One device for each peer, suite of a pre-shared key, and connection id; all on one node.
 #[test]
-fn every_peer_goes_on_after_ten_restarts() {
+fn every_peer_with_a_pre_shared_key_goes_on_after_ten_restarts() {
+    survive("psk", |mode| mode == Mode::Psk);
+}
+
+#[test]
+fn every_peer_with_a_raw_public_key_or_a_certificate_goes_on_after_ten_restarts() {
+    survive("certified", |mode| mode != Mode::Psk);
+}
+
+/// One device for each row of the table with such a mode; all on one node.
+fn survive(name: &str, of: impl Fn(Mode) -> bool) {
     let mut world = World::start();
-    let folder = env::temp_dir().join(format!("godwit-jumps-{}", std::process::id()));
+    let folder = env::temp_dir().join(format!("godwit-jumps-{}-{name}", std::process::id()));
     let mut running = Vec::new();
-    for case in Case::all().filter(|case| case.mode == Mode::Psk) {
+    for case in Case::all().filter(|case| of(case.mode)) {
         if let Some((_, why)) = SKIPS.iter().find(|skip| skip.0 == case.peer) {
             println!("skipped: {case}: {why}");
             continue;
@@ -43,12 +53,14 @@ fn every_peer_goes_on_after_ten_restarts() {
         let tap = Proxy::tap(world.node.coaps());
         let folder = folder.join(case.endpoint());
         fs::create_dir_all(&folder).unwrap();
-        world.device(&case);
-        let start = Start { world: &world, case: &case, server: tap.address(), identity: None, folder };
+        let device = world.device(&case);
+        let start =
+            Start { world: &world, case: &case, server: tap.address(), identity: device.as_ref(), folder };
+        let key_log = start.key_log();
         let Some(peer) = start_peer(&start) else { continue };
         let mut peer = peer.unwrap();
         peer.connect().and_then(|()| peer.exchange()).unwrap_or_else(|why| panic!("{case}: {why}"));
-        running.push(Running { case, tap, peer });
+        running.push(Running { case, tap, peer, key_log });
     }
     for restart in 1..=RESTARTS {
         world.node.kill();
@@ -57,10 +69,17 @@ fn every_peer_goes_on_after_ten_restarts() {
             peer.exchange().unwrap_or_else(|why| panic!("{case}, after restart {restart}: {why}"));
         }
     }
-    for Running { case, tap, .. } in running {
-        let checker = Checker::new().psk(&case.endpoint(), PSK_KEY).read(&tap.datagrams());
+    for Running { case, tap, peer, key_log } in running {
+        drop(peer);
+        let known = Checker::new().psk(&case.endpoint(), PSK_KEY).key_log(&key_log);
+        let checker = known.read(&tap.datagrams());
         assert!(checker.problems().is_empty(), "{case}: {:?}", checker.problems());
         assert_eq!(checker.sessions().len(), 1, "{case}: it shook hands again");
+        let (opened, all) = checker.opened();
+        assert!(
+            opened == all || case.mode != Mode::Psk && !key_log.exists(),
+            "{case}: {opened} of {all} read"
+        );
         let numbers: Vec<u64> =
             checker.records().iter().filter(|record| !record.up).map(|record| record.number).collect();
         let jumps = numbers.windows(2).filter(|pair| pair[1] - pair[0] > 1 << 19).count();
