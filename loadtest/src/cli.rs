@@ -157,6 +157,10 @@ pub(crate) struct RunArgs {
     /// Write every acknowledged value and registration to this file
     #[arg(long, value_name = "FILE")]
     pub(crate) journal: Option<PathBuf>,
+    /// Write every datagram to and from the server to this file, a capture (pcap) that tshark and checkers read; with --dtls
+    /// webrtc, what comes before that
+    #[arg(long, value_name = "FILE")]
+    pub(crate) capture: Option<PathBuf>,
     /// Process id of the server: reports its CPU time and memory
     #[arg(long, value_name = "PID")]
     pub(crate) server_pid: Option<u32>,

@@ -125,6 +125,7 @@ impl Driver {
                 let received = self.inbox.fill(&self.transport, socket)?;
                 let now = self.clock.now();
                 for (device, arrived, message) in self.inbox.messages(route, self.clock, now) {
+                    self.transport.received(socket, device, message);
                     if self.transport.socket(device) == socket {
                         population.handle(arrived, now, device, message, &mut self.transport);
                     }

@@ -11,6 +11,7 @@ mod address;
 mod batch;
 #[cfg(test)]
 mod bench;
+mod capture;
 mod check;
 mod cli;
 mod clock;

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::address::AddressPlan;
+use crate::capture::Capture;
 use crate::cli::RunArgs;
 use crate::clock::{Clock, Micros, SECOND, micros};
 use crate::driver::{Driver, Load, Population};
@@ -83,7 +84,15 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Error> {
     let Beneath { sessions, gateway } = beneath(args, plan, server, clock)?;
     let route = Route { plan, server: gateway.as_ref().map_or(server, |gateway| gateway.address) };
     let ports = if args.dtls.rebind_rate.0 > 0.0 { PORTS } else { 1 };
-    let transport = Plain::open_with_ports(route, args.target.port, ports).map_err(Error::Socket)?;
+    let mut transport = Plain::open_with_ports(route, args.target.port, ports).map_err(Error::Socket)?;
+    if let Some(path) = &args.capture {
+        let capture = Capture::create(path).map_err(|error| Error::File {
+            flag: "--capture",
+            path: path.clone(),
+            error,
+        })?;
+        transport.capture(capture).map_err(Error::Socket)?;
+    }
     let journal = args.journal.as_deref().map(|path| {
         Journal::create(path).map_err(|error| Error::File { flag: "--journal", path: path.into(), error })
     });
@@ -319,6 +328,12 @@ impl Run<'_> {
         log.map_or(Ok(()), KeyLog::flush).map_err(|error| Error::File {
             flag: "--key-log",
             path: self.args.dtls.key_log.clone().unwrap_or_default(),
+            error,
+        })?;
+        let capture = self.driver.transport.captured();
+        capture.map_or(Ok(()), Capture::flush).map_err(|error| Error::File {
+            flag: "--capture",
+            path: self.args.capture.clone().unwrap_or_default(),
             error,
         })
     }

@@ -9,6 +9,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::address::AddressPlan;
 use crate::batch::{Datagram, ReceiveBatch, SendBatch};
+use crate::capture::Capture;
 use crate::clock::{Clock, Micros};
 
 /// What carries the CoAP messages of a fleet: plain UDP here; a session layer would stand in between.
@@ -51,6 +52,13 @@ pub(crate) struct Plain {
     ports: Vec<u8>,
     /// Ports of each device.
     variants: u8,
+    capture: Option<Tap>,
+}
+
+/// A capture, and the port of each socket.
+struct Tap {
+    capture: Capture,
+    ports: Vec<u16>,
 }
 
 impl Plain {
@@ -73,7 +81,35 @@ impl Plain {
                 }
             })
             .collect::<io::Result<_>>()?;
-        Ok(Self { sockets, route, outbox: SendBatch::new(), refused: 0, ports: Vec::new(), variants })
+        Ok(Self {
+            sockets,
+            route,
+            outbox: SendBatch::new(),
+            refused: 0,
+            ports: Vec::new(),
+            variants,
+            capture: None,
+        })
+    }
+
+    /// Records from now on what is sent and received.
+    pub(crate) fn capture(&mut self, capture: Capture) -> io::Result<()> {
+        let ports = self.sockets.iter().map(|socket| Ok(socket.local_addr()?.port()));
+        self.capture = Some(Tap { ports: ports.collect::<io::Result<_>>()?, capture });
+        Ok(())
+    }
+
+    /// The capture, if there is one.
+    pub(crate) fn captured(&mut self) -> Option<&mut Capture> {
+        self.capture.as_mut().map(|tap| &mut tap.capture)
+    }
+
+    /// Records a datagram to this device at the `socket`th socket.
+    pub(crate) fn received(&mut self, socket: u32, device: u32, datagram: &[u8]) {
+        let Route { plan, server } = self.route;
+        if let Some(tap) = &mut self.capture {
+            tap.capture.record(server, tap.address(plan, socket, device), datagram);
+        }
     }
 
     /// How many sockets there are to read.
@@ -121,8 +157,18 @@ impl Transport for Plain {
         if self.outbox.is_full() {
             self.flush();
         }
-        let Route { plan, server } = self.route;
-        self.outbox.push(self.socket(device), plan.address(device), server, message);
+        let (Route { plan, server }, socket) = (self.route, self.socket(device));
+        if let Some(tap) = &mut self.capture {
+            tap.capture.record(tap.address(plan, socket, device), server, message);
+        }
+        self.outbox.push(socket, plan.address(device), server, message);
+    }
+}
+
+impl Tap {
+    fn address(&self, plan: AddressPlan, socket: u32, device: u32) -> SocketAddrV4 {
+        // The kernel's choice is the same for all; their ports tell them apart.
+        SocketAddrV4::new(plan.address(device).unwrap_or(Ipv4Addr::LOCALHOST), self.ports[socket as usize])
     }
 }
 
