@@ -47,7 +47,7 @@ pub use scale::{Hostile, KafkaOutages, LoadKill, MixedFleet, Scale};
 pub use secure::Dtls;
 pub use security::Security;
 pub use sink::Sink;
-pub use tap::{Datagram, write_pcap};
+pub use tap::{Datagram, read_pcap, write_pcap};
 pub use tcp_proxy::TcpProxy;
 pub use wait::{PATIENCE, wait};
 

@@ -1,11 +1,11 @@
 //! What was seen on the way between clients and a server.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, BufWriter, Write},
     net::{Ipv4Addr, SocketAddr},
     path::Path,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 /// A datagram as it came to the [`Proxy`](crate::Proxy), before the proxy lost or doubled it.
@@ -49,6 +49,38 @@ pub fn write_pcap(path: &Path, datagrams: &[Datagram]) -> io::Result<()> {
         file.write_all(&datagram.bytes)?;
     }
     file.flush()
+}
+
+/// Reads a capture that `godwit-load` wrote (pcap, raw IPv4): datagrams between its devices and this server.
+///
+/// # Errors
+/// Those of the file, and `InvalidData` where it is no such capture.
+pub fn read_pcap(path: &Path, server: SocketAddr) -> io::Result<Vec<Datagram>> {
+    let bytes = fs::read(path)?;
+    let packets = bytes.get(24..).and_then(|mut rest| {
+        let mut datagrams = Vec::new();
+        while !rest.is_empty() {
+            let (head, after) = rest.split_at_checked(16)?;
+            let field = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+            let (packet, next) = after.split_at_checked(field(8) as usize)?;
+            let address = |ip: usize, port: usize| {
+                let ip: [u8; 4] = packet.get(ip..ip + 4)?.try_into().ok()?;
+                Some(SocketAddr::from((ip, u16::from_be_bytes([packet[port], packet[port + 1]]))))
+            };
+            let (from, to) = (address(12, 20)?, address(16, 22)?);
+            let up = to == server;
+            datagrams.push(Datagram {
+                at: UNIX_EPOCH + Duration::new(field(0).into(), field(4) * 1000),
+                up,
+                client: if up { from } else { to },
+                server,
+                bytes: packet.get(28..)?.to_vec(),
+            });
+            rest = next;
+        }
+        Some(datagrams)
+    });
+    packets.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no capture of godwit-load"))
 }
 
 /// An IPv4 header for UDP from loopback to loopback.

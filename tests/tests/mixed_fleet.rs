@@ -8,7 +8,7 @@ use std::{
 
 use data_encoding::HEXLOWER;
 use godwit_proto::v1::{Credential, Device, credential};
-use godwit_tests::{Authority, Load, Node, Scale, Setup, report};
+use godwit_tests::{Authority, Checker, Load, Node, Scale, Setup, read_pcap, report};
 use serde_json::Value;
 
 /// The devices of one mode.
@@ -92,6 +92,8 @@ impl Fleet {
             if self.mode != "x509" {
                 arguments.push("--cid=8".into());
             }
+            arguments.push(format!("--key-log={}", self.file("keys")));
+            arguments.push(format!("--capture={}", self.file("pcap")));
         }
         Load::start(&arguments)
     }
@@ -108,6 +110,17 @@ impl Fleet {
         assert_eq!(findings["endpoints"], self.devices, "each {} device got a value acknowledged", self.mode);
         assert_eq!(findings["registrations"], self.devices, "no {} device registered again", self.mode);
         findings["acknowledged"].as_u64().unwrap()
+    }
+
+    /// Every record of its sessions, by their keys: how many there were.
+    fn read_records(&self, node: &Node) -> usize {
+        let datagrams = read_pcap(Path::new(&self.file("pcap")), node.coaps()).unwrap();
+        let checker = Checker::new().key_log(Path::new(&self.file("keys"))).read(&datagrams);
+        checker.assert_clean();
+        assert!(checker.sessions().len() >= self.devices as usize, "{}", self.mode);
+        let (opened, all) = checker.opened();
+        assert_eq!(opened, all, "{}", self.mode);
+        all
     }
 }
 
@@ -146,7 +159,9 @@ fn one_node_serves_every_security_mode_at_once() {
         let handshakes = node.metric_sum("godwit_dtls_handshakes_total", &full);
         let expected = if fleet.is_secure() { fleet.devices } else { 0 };
         assert!(handshakes >= f64::from(expected), "{}: {handshakes} handshakes", fleet.mode);
-        rows += &format!("| {} | {} | {handshakes} | {acknowledged} | 0 |\n", fleet.mode, fleet.devices);
+        let records = if fleet.is_secure() { fleet.read_records(&node).to_string() } else { "–".into() };
+        let (mode, devices) = (fleet.mode, fleet.devices);
+        rows += &format!("| {mode} | {devices} | {handshakes} | {acknowledged} | 0 | {records} |\n");
     }
     report(
         "mixed-fleet",
@@ -155,8 +170,10 @@ fn one_node_serves_every_security_mode_at_once() {
         &format!(
             "Four fleets of simulated devices on one node at the same time, each device registered and notifying: {rate} \
              confirmable notifications per second and mode for {seconds} s. X.509 devices have no Connection ID, PSK and \
-             RPK devices have one.\n\n\
-             | mode | devices | full handshakes | values acknowledged | missing from the files |\n|---|---|---|---|---|\n\
+             RPK devices have one. A checker with the keys of all sessions read every record of the captures: no nonce twice \
+             under a key, numbers rise and stay below 2⁴⁰.\n\n\
+             | mode | devices | full handshakes | values acknowledged | missing from the files | protected records |\n\
+             |---|---|---|---|---|---|\n\
              {rows}",
             rate = scale.notify_rate,
             seconds = scale.duration.as_secs(),

@@ -6,7 +6,7 @@ mod hello;
 mod session;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     fs,
     net::SocketAddr,
     path::Path,
@@ -36,6 +36,11 @@ pub struct Checker {
     masters: HashMap<Vec<u8>, Vec<u8>>,
     handshakes: HashMap<SocketAddr, Handshake>,
     sessions: Vec<Session>,
+    /// Sessions in order, by the addresses that their clients had.
+    by_client: HashMap<SocketAddr, Vec<usize>>,
+    /// The newest session by direction and connection id, and which lengths there are.
+    by_cid: HashMap<(bool, Vec<u8>), usize>,
+    cid_lengths: BTreeSet<(bool, usize)>,
     seen: Vec<Seen>,
     problems: Vec<String>,
 }
@@ -132,9 +137,12 @@ impl Checker {
             let version = reader.take(2)?.try_into().ok()?;
             let sequence: [u8; 8] = reader.take(8)?.try_into().ok()?;
             let owner = match content_type {
-                25 => Some(self.by_cid(datagram, reader.0)?),
+                25 => Some(self.owner(datagram.up, reader.0)?),
                 _ => None,
             };
+            if let Some(owner) = owner.filter(|_| datagram.up) {
+                self.at(datagram.client, owner);
+            }
             let cid = match owner {
                 Some(owner) => Some(reader.take(self.sessions[owner].agreed.cid(datagram.up).len())?),
                 None => None,
@@ -154,11 +162,18 @@ impl Checker {
     }
 
     /// The newest session whose connection id stands here.
-    fn by_cid(&self, datagram: &Datagram, rest: &[u8]) -> Option<usize> {
-        self.sessions.iter().rposition(|session| {
-            let cid = session.agreed.cid(datagram.up);
-            !cid.is_empty() && rest.starts_with(cid)
-        })
+    fn owner(&self, up: bool, rest: &[u8]) -> Option<usize> {
+        let lengths = self.cid_lengths.range((up, 1)..=(up, usize::MAX));
+        let known = lengths.filter_map(|(_, length)| self.by_cid.get(&(up, rest.get(..*length)?.to_vec())));
+        known.max().copied()
+    }
+
+    /// The client of a session is at this address.
+    fn at(&mut self, client: SocketAddr, session: usize) {
+        let sessions = self.by_client.entry(client).or_default();
+        if !sessions.contains(&session) {
+            sessions.push(session);
+        }
     }
 
     fn epoch_0(&mut self, index: usize, datagram: &Datagram, header: &Header, fragment: &[u8]) {
@@ -190,9 +205,16 @@ impl Checker {
             (false, 2) => {
                 let Some(server) = message.body().and_then(Hello::server) else { return };
                 let Some(client) = handshake.client.clone() else { return };
-                handshake.session = Some(self.sessions.len());
-                let session = Session::agree(datagram.client, client, server);
+                let at = self.sessions.len();
+                handshake.session = Some(at);
+                let session = Session::agree(client, server);
+                for up in [true, false] {
+                    let cid = session.agreed.cid(up);
+                    self.cid_lengths.insert((up, cid.len()));
+                    self.by_cid.insert((up, cid.to_vec()), at);
+                }
                 self.sessions.push(session);
+                self.at(datagram.client, at);
             }
             _ => {}
         }
@@ -208,10 +230,10 @@ impl Checker {
             return None;
         }
         let agreed = &session.agreed;
-        let master = if agreed.resumed {
-            self.masters.get(&agreed.session)?.clone()
-        } else if let Some(master) = self.logged.get(&session.client_random) {
+        let master = if let Some(master) = self.logged.get(&session.client_random) {
             master.clone()
+        } else if agreed.resumed {
+            self.masters.get(&agreed.session)?.clone()
         } else {
             let (transcript, exchange) = handshake.transcript()?;
             let identity = Reader(exchange.body()?).vector(2)?;
@@ -239,19 +261,16 @@ impl Checker {
         fragment: &[u8],
     ) -> u8 {
         let up = datagram.up;
-        let candidates = (0..self.sessions.len()).rev();
-        let opened = candidates.clone().filter(|at| owner.is_none() || owner == Some(*at)).find_map(|at| {
-            let session = &self.sessions[at];
-            let its = owner.is_some() || session.client == datagram.client;
-            let keys = session.keys.as_ref().filter(|_| its)?;
+        let candidates: Vec<usize> = match owner {
+            Some(owner) => vec![owner],
+            None => self.by_client.get(&datagram.client).into_iter().flatten().rev().copied().collect(),
+        };
+        let opened = candidates.iter().find_map(|&at| {
+            let keys = self.sessions[at].keys.as_ref()?;
             Some((at, keys[usize::from(!up)].open(header, fragment)?))
         });
         // Without keys it is the newest session's, in plain sight.
-        let unknown = || {
-            let at = owner
-                .or_else(|| candidates.clone().find(|at| self.sessions[*at].client == datagram.client))?;
-            self.sessions[at].keys.is_none().then_some(at)
-        };
+        let unknown = || candidates.first().copied().filter(|newest| self.sessions[*newest].keys.is_none());
         let (at, content) = match opened {
             Some((at, (content_type, bytes))) => (at, Some((content_type, bytes))),
             None => match unknown() {

@@ -1,6 +1,6 @@
 //! What handshakes agree on, and what a session's records must keep to.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::collections::BTreeMap;
 
 use super::{HashSet, Header, Hello, Keys, Message, NUMBER_LIMIT, Protection, STEP_LIMIT};
 
@@ -119,7 +119,6 @@ fn same(whole: &Message, fragment: &Message) -> bool {
 /// A session and what its records showed.
 #[derive(Debug)]
 pub(super) struct Session {
-    pub(super) client: SocketAddr,
     pub(super) client_random: Vec<u8>,
     pub(super) server_random: Vec<u8>,
     pub(super) agreed: Agreed,
@@ -131,7 +130,7 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn agree(address: SocketAddr, client: Hello, server: Hello) -> Session {
+    pub(super) fn agree(client: Hello, server: Hello) -> Session {
         let encrypt_then_mac = server.extension(22).is_some();
         let agreed_cid = server.cid().is_some();
         let certificate_type =
@@ -147,7 +146,6 @@ impl Session {
             session: server.session,
         };
         Session {
-            client: address,
             client_random: client.random,
             server_random: server.random,
             protection: Protection::of(agreed.suite, encrypt_then_mac),
