@@ -16,6 +16,7 @@ use prost_types::{Duration, FieldMask};
 use super::{
     connect::{Connection, Wire},
     console::{Console, Table, dash, time},
+    export::Export,
     fault::CtlError,
     filter::Filter,
     import::{self, Pattern},
@@ -57,6 +58,8 @@ pub(super) enum Verb {
     },
     /// Create the devices of a file
     Import(import::Import),
+    /// Write devices to a file that import reads
+    Export(Export),
 }
 
 #[derive(Args, Debug)]
@@ -255,6 +258,7 @@ impl Verb {
                 let device = client.rotate_secret(request).await?.into_inner();
                 show(&[device], console)
             }
+            Self::Export(export) => export.run(client, console).await,
             // Taken above: it connects only once its file was read.
             Self::Import(_) => Ok(()),
         }
@@ -283,7 +287,7 @@ impl Create {
                 let devices = (self.start..end)
                     .map(move |number| settings.device(&pattern.name(number)).map_err(CtlError::Usage));
                 let total = usize::try_from(count).unwrap_or(usize::MAX);
-                import::create_all(&mut client, devices, total, self.secrets.as_deref(), console).await
+                import::create_all(&mut client, devices, total, &[], self.secrets.as_deref(), console).await
             }
             _ => Err(CtlError::Usage("an endpoint name, or --pattern and --count".into())),
         }

@@ -6,6 +6,7 @@
 //! fault          what goes wrong, and the exit code
 //! filter         which of many are listed
 //! devices profiles models registrations operations telemetry nodes store     one noun each, with its verbs
+//! export         devices as NDJSON
 //! import         devices from CSV, NDJSON, ThingsBoard's JSON, and name patterns
 //! live           a table that redraws itself
 //! ```
@@ -15,6 +16,7 @@
 mod connect;
 mod console;
 mod devices;
+mod export;
 mod fault;
 mod filter;
 mod import;

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use godwit::{identity::DeviceId, seal::Sealer};
 use godwit_proto::v1::{
     BatchCreateDevicesRequest, CreateDeviceRequest, Credential, DeleteDeviceRequest, Device,
-    GetDeviceRequest, ListDevicesRequest, RotateSecretRequest, UpdateDeviceRequest,
+    ExportDevicesRequest, GetDeviceRequest, ListDevicesRequest, RotateSecretRequest, UpdateDeviceRequest,
     batch_create_devices_response::outcome::Outcome,
     credential::{Mode, Psk, psk::Secret},
     device_service_client::DeviceServiceClient,
@@ -25,7 +25,7 @@ async fn node() -> (Node, Client) {
 
 fn create(endpoint: &str) -> CreateDeviceRequest {
     let device = Device { endpoint: endpoint.to_owned(), ..Default::default() };
-    CreateDeviceRequest { device: Some(device), request_id: String::new() }
+    CreateDeviceRequest { device: Some(device), ..Default::default() }
 }
 
 fn with_psk(endpoint: &str, identity: &str, secret: Option<Secret>) -> CreateDeviceRequest {
@@ -98,6 +98,44 @@ async fn a_rotation_gives_a_new_secret_once_and_needs_an_old_one() {
     assert_eq!(client.get_device(named("ep")).await.unwrap().into_inner().generated_secret, "");
     let refused = client.rotate_secret(request("plain")).await.unwrap_err();
     assert_eq!((refused.code(), reason(&refused).as_str()), (Code::FailedPrecondition, "NO_SECRET"));
+}
+
+#[tokio::test]
+async fn an_export_is_what_a_create_takes() {
+    let (node, mut client) = node().await;
+    for endpoint in ["a", "b", "c"] {
+        let secret = Some(Secret::Hex(format!("{endpoint}0ffee{endpoint}0")));
+        client.create_device(with_psk(endpoint, "", secret)).await.unwrap();
+    }
+    let mut request = ExportDevicesRequest { page_size: 2, seal_key: vec![7; 32], ..Default::default() };
+    let mut exported = Vec::new();
+    while {
+        let page = client.export_devices(request.clone()).await.unwrap().into_inner();
+        exported.extend(page.devices);
+        request.page_token = page.next_page_token;
+        !request.page_token.is_empty()
+    } {}
+    assert_eq!(exported.len(), 3);
+
+    let device = exported.remove(0);
+    let id = DeviceId::of(&device.endpoint);
+    let stored = async || node.store.load(id).await.unwrap().unwrap().document.unwrap().credential.unwrap();
+    let open = |sealed: &[u8]| Sealer::new(&[1; 32]).open(id, sealed).unwrap();
+    let before = open(&stored().await.secret);
+    let delete = DeleteDeviceRequest { name: device.name.clone(), ..Default::default() };
+    client.delete_device(delete).await.unwrap();
+    let again =
+        CreateDeviceRequest { device: Some(device.clone()), seal_key: vec![7; 32], ..Default::default() };
+    client.create_device(again.clone()).await.unwrap();
+    assert_eq!(open(&stored().await.secret), before);
+
+    let other = CreateDeviceRequest { seal_key: vec![8; 32], ..again.clone() };
+    assert_eq!(field(&client.create_device(other).await.unwrap_err()), "seal_key");
+    let short = CreateDeviceRequest { seal_key: vec![7; 31], ..again };
+    assert_eq!(field(&client.create_device(short).await.unwrap_err()), "seal_key");
+    let update = UpdateDeviceRequest { device: Some(device), ..Default::default() };
+    let refused = client.update_device(update).await.unwrap_err();
+    assert_eq!(field(&refused), "device.credential.psk.sealed");
 }
 
 #[tokio::test]

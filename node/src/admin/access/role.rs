@@ -82,6 +82,7 @@ pub const METHODS: &[Method] = &[
     admin("/godwit.v1.DeviceService/BatchCreateDevices"),
     read("/godwit.v1.DeviceService/GetDevice"),
     read("/godwit.v1.DeviceService/ListDevices"),
+    admin("/godwit.v1.DeviceService/ExportDevices"),
     admin("/godwit.v1.DeviceService/UpdateDevice"),
     admin("/godwit.v1.DeviceService/DeleteDevice"),
     admin("/godwit.v1.DeviceService/RotateSecret"),

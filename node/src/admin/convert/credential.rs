@@ -66,11 +66,16 @@ pub(in crate::admin) fn check(
         stored.secret = match (psk.secret, kept) {
             (None, Some(kept)) => kept.to_vec(),
             (secret, _) => {
-                let text = secret.map(|secret| match secret {
-                    psk::Secret::Hex(hex) => Given::Hex(hex),
-                    psk::Secret::Text(text) => Given::Text(text),
-                });
-                let (secret, made) = secret_bytes("device.credential.psk", text)?;
+                let given = match secret {
+                    None => None,
+                    Some(psk::Secret::Hex(hex)) => Some(Given::Hex(hex)),
+                    Some(psk::Secret::Text(text)) => Some(Given::Text(text)),
+                    // A create opens it first.
+                    Some(psk::Secret::Sealed(_)) => {
+                        return Err(invalid("device.credential.psk.sealed", "is for devices to be created"));
+                    }
+                };
+                let (secret, made) = secret_bytes("device.credential.psk", given)?;
                 generated = made;
                 sealer.seal(DeviceId::of(endpoint), &secret)
             }

@@ -2,6 +2,7 @@
 
 pub(super) mod credential;
 pub(super) mod device;
+pub(super) mod export;
 mod material;
 pub(super) mod model;
 pub(super) mod operation;

@@ -6,7 +6,8 @@ use data_encoding::HEXLOWER;
 use futures_util::{StreamExt as _, stream};
 use godwit_proto::v1::{
     BatchCreateDevicesRequest, BatchCreateDevicesResponse, CreateDeviceRequest, DeleteDeviceRequest, Device,
-    GetDeviceRequest, ListDevicesRequest, ListDevicesResponse, RotateSecretRequest, UpdateDeviceRequest,
+    ExportDevicesRequest, ExportDevicesResponse, GetDeviceRequest, ListDevicesRequest, ListDevicesResponse,
+    RotateSecretRequest, UpdateDeviceRequest,
     batch_create_devices_response::{Failure, Outcome, outcome},
     device_service_server::DeviceService,
 };
@@ -16,7 +17,7 @@ use super::{answer, request_id};
 use crate::{
     admin::{
         audit,
-        convert::{credential, device},
+        convert::{credential, device, export},
         error::{AdminError, Kind, invalid},
         name::{self, DeviceName},
         page,
@@ -73,6 +74,14 @@ impl DeviceService for Devices {
         answer(self.list(request.into_inner()).await)
     }
 
+    async fn export_devices(
+        &self,
+        request: Request<ExportDevicesRequest>,
+    ) -> Result<Response<ExportDevicesResponse>, Status> {
+        audit::about(&request, format!("devices/{}*", request.get_ref().endpoint_prefix));
+        answer(self.export(request.into_inner()).await)
+    }
+
     async fn update_device(&self, request: Request<UpdateDeviceRequest>) -> Result<Response<Device>, Status> {
         if let Some(device) = &request.get_ref().device {
             audit::about(&request, name_or_endpoint(device));
@@ -97,9 +106,15 @@ fn name_or_endpoint(device: &Device) -> &str {
 
 impl Devices {
     async fn create(&self, request: CreateDeviceRequest) -> Result<Device, AdminError> {
-        let given = request.device.ok_or_else(|| invalid("device", "must be set"))?;
+        let mut given = request.device.ok_or_else(|| invalid("device", "must be set"))?;
         request_id(&request.request_id)?;
-        let mut new = device::check(given, &self.0.parts.sealer, clock::unix_ms())?;
+        let key = export::key(&request.seal_key)?;
+        let previous = export::open(&mut given, key.as_ref())?;
+        let sealer = &self.0.parts.sealer;
+        let mut new = device::check(given, sealer, clock::unix_ms())?;
+        if let (Some(previous), Some(credential)) = (previous, &mut new.document.credential) {
+            credential.previous_secret = sealer.seal(DeviceId::of(&new.document.endpoint), &previous);
+        }
         self.profile_exists(&new.document.profile).await?;
         new.document.request_id = request.request_id;
         let (endpoint, id) = (new.document.endpoint.clone(), new.document.request_id.clone());
@@ -150,31 +165,55 @@ impl Devices {
     }
 
     async fn list(&self, request: ListDevicesRequest) -> Result<ListDevicesResponse, AdminError> {
+        let page = page::request(request.page_size, &request.page_token)?;
+        let (found, next_page_token) = self.scan(&request.profile, &request.endpoint_prefix, page).await?;
+        let devices = found.iter().map(|(document, _)| device::show(document)).collect();
+        Ok(ListDevicesResponse { devices, next_page_token })
+    }
+
+    async fn export(&self, request: ExportDevicesRequest) -> Result<ExportDevicesResponse, AdminError> {
+        let key = export::key(&request.seal_key)?;
+        let page = page::request(request.page_size, &request.page_token)?;
+        let (found, next_page_token) = self.scan(&request.profile, &request.endpoint_prefix, page).await?;
+        let (own, now) = (&self.0.parts.sealer, clock::unix_ms());
+        let devices = found
+            .iter()
+            .map(|(document, activated)| export::export(document, *activated, own, key.as_ref(), now))
+            .collect::<Result<_, _>>()?;
+        Ok(ExportDevicesResponse { devices, next_page_token })
+    }
+
+    /// One page of provisioned devices, each with whether it has ever been active, and the token of the next.
+    async fn scan(
+        &self,
+        profile: &str,
+        endpoint_prefix: &str,
+        page: PageRequest,
+    ) -> Result<(Vec<(value::Device, bool)>, String), AdminError> {
         let filter = DeviceFilter {
             provisioned: Some(true),
             registered: None,
-            profile: match request.profile.as_str() {
+            profile: match profile {
                 "" => None,
                 given => Some(name::profile("profile", given)?.to_owned()),
             },
         };
-        let PageRequest { mut token, limit } = page::request(request.page_size, &request.page_token)?;
-        let mut devices = Vec::new();
+        let PageRequest { mut token, limit } = page;
+        let mut found = Vec::new();
         for _ in 0..MAX_SCANS {
-            let page = PageRequest { token, limit: limit - devices.len() };
+            let page = PageRequest { token, limit: limit - found.len() };
             let page = self.0.store().list(filter.clone(), page).await?;
-            let documents = page.items.into_iter().filter_map(|(_, record)| record.document);
-            devices.extend(
-                documents
-                    .filter(|document| document.endpoint.starts_with(&request.endpoint_prefix))
-                    .map(|document| device::show(&document)),
-            );
+            let documents = page
+                .items
+                .into_iter()
+                .filter_map(|(_, record)| Some((record.document?, record.header.activated)));
+            found.extend(documents.filter(|(document, _)| document.endpoint.starts_with(endpoint_prefix)));
             token = page.next;
-            if token.is_none() || devices.len() == limit {
+            if token.is_none() || found.len() == limit {
                 break;
             }
         }
-        Ok(ListDevicesResponse { devices, next_page_token: token.unwrap_or_default() })
+        Ok((found, token.unwrap_or_default()))
     }
 
     async fn update(&self, request: UpdateDeviceRequest) -> Result<Device, AdminError> {

@@ -3,16 +3,16 @@
 //! | format | what it is |
 //! |---|---|
 //! | csv | a heading with any of the columns below, then one device per line (RFC 4180) |
-//! | ndjson | one JSON object per line with the same names |
+//! | ndjson | one JSON object per line with the same names, as `godwit ctl devices export` writes them |
 //! | thingsboard | ThingsBoard's devices with their LwM2M credentials: an array, or one object per line |
 //!
-//! Columns: `endpoint`, `profile`, `psk_identity`, `psk_hex`, `psk_text`, `rpk`, `x509_certificate`, `x509_common_name`,
+//! Columns: `endpoint`, `profile`, `psk_identity`, `psk_hex`, `psk_text`, `psk_sealed`, `rpk`, `x509_certificate`, `x509_common_name`,
 //! `x509_issuer` (keys and certificates as digits or as a file), `psk`, `x509` and `no_sec` (true or false), `disabled`,
 //! `activation_timeout` (seconds), `label.<name>`. Everything is read and checked before the first device is created.
 
 mod csv;
 mod pattern;
-mod row;
+pub(super) mod row;
 mod thingsboard;
 
 use std::{
@@ -37,7 +37,11 @@ use super::{
     console::Console,
     fault::CtlError,
 };
-use crate::{clock, entropy};
+use crate::{
+    clock,
+    config::{Secret, keyring},
+    entropy,
+};
 pub(super) use pattern::Pattern;
 
 /// Devices of one call.
@@ -66,6 +70,9 @@ pub(super) struct Import {
     /// File for the secrets that the node makes, NDJSON, readable by you only; else they are written out
     #[arg(long, value_name = "FILE")]
     secrets: Option<PathBuf>,
+    /// File with the key that the secrets were sealed to when they were exported
+    #[arg(long, value_name = "FILE")]
+    seal_key: Option<PathBuf>,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,10 +120,12 @@ impl Import {
             console.note(&format!("{} devices could be created", read.devices.len()))?;
             return Ok(());
         }
+        let key = self.seal_key.as_deref().map(seal_key).transpose()?;
+        let key = key.as_ref().map_or(&[][..], |key| key.expose());
         let mut client = DeviceServiceClient::new(connection.open().await?);
         let total = read.devices.len();
-        create_all(&mut client, read.devices.into_iter().map(Ok), total, self.secrets.as_deref(), console)
-            .await
+        let devices = read.devices.into_iter().map(Ok);
+        create_all(&mut client, devices, total, key, self.secrets.as_deref(), console).await
     }
 
     fn format(&self) -> Result<FileFormat, CtlError> {
@@ -134,11 +143,21 @@ impl Import {
     }
 }
 
-/// Creates devices in batches, with a progress bar on a terminal. One that fails stops no other.
+/// Reads the key that secrets are sealed to, as `godwit keys generate store` makes it.
+pub(super) fn seal_key(path: &Path) -> Result<Secret<[u8; 32]>, CtlError> {
+    let content = |fault: String| CtlError::Content { path: path.to_owned(), fault };
+    let text = String::from_utf8(read(path)?).map_err(|_| content("holds no secret".into()))?;
+    let keys = keyring::plain(&text, 1).map_err(|error| content(error.to_string()))?;
+    keys.into_iter().next().ok_or_else(|| content("holds no secret".into()))
+}
+
+/// Creates devices in batches, with a progress bar on a terminal. One that fails stops no other. `seal_key` is empty where no
+/// secret is sealed.
 pub(super) async fn create_all(
     client: &mut DeviceServiceClient<Wire>,
     devices: impl Iterator<Item = Result<Device, CtlError>>,
     total: usize,
+    seal_key: &[u8],
     secrets: Option<&Path>,
     console: &mut Console<'_>,
 ) -> Result<(), CtlError> {
@@ -150,9 +169,11 @@ pub(super) async fn create_all(
         let names: Vec<String> = batch.iter().map(|device| device.endpoint.clone()).collect();
         // The connection may break after the node has created some: by its id, a repetition finds its own.
         let request_id = || entropy::uuid7(clock::unix_ms()).to_string();
-        let requests = batch
-            .into_iter()
-            .map(|device| CreateDeviceRequest { device: Some(device), request_id: request_id() });
+        let requests = batch.into_iter().map(|device| CreateDeviceRequest {
+            device: Some(device),
+            request_id: request_id(),
+            seal_key: seal_key.to_vec(),
+        });
         let request = BatchCreateDevicesRequest { requests: requests.collect() };
         for (name, outcome) in names.iter().zip(create_batch(client, request).await?) {
             match outcome.outcome {
@@ -222,20 +243,20 @@ fn give_secret(
     }
 }
 
-/// The file of secrets: a new one, for the user's eyes only.
-struct Secrets {
+/// A file of secrets: a new one, for the user's eyes only.
+pub(super) struct Secrets {
     path: PathBuf,
     file: std::fs::File,
 }
 
 impl Secrets {
-    fn open(path: &Path) -> Result<Self, CtlError> {
+    pub(super) fn open(path: &Path) -> Result<Self, CtlError> {
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
         let file = file.map_err(|error| CtlError::File { path: path.to_owned(), error })?;
         Ok(Self { path: path.to_owned(), file })
     }
 
-    fn write(&mut self, line: &str) -> Result<(), CtlError> {
+    pub(super) fn write(&mut self, line: &str) -> Result<(), CtlError> {
         writeln!(self.file, "{line}").map_err(|error| CtlError::File { path: self.path.clone(), error })
     }
 }
