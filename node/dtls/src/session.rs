@@ -168,60 +168,6 @@ impl Session {
         self.write_mark = self.write_next + MARK_AHEAD;
     }
 
-    /// By which it can be resumed; stays the same through abbreviated handshakes.
-    #[must_use]
-    pub fn id(&self) -> SessionId {
-        self.secrets.id
-    }
-
-    /// Names its keys; new with each handshake.
-    #[must_use]
-    pub fn name(&self) -> SessionName {
-        self.secrets.name
-    }
-
-    /// The Connection ID that the client's records carry, if one was agreed: then it equals [`Self::name`].
-    #[must_use]
-    pub fn cid(&self) -> Option<Cid> {
-        self.secrets.cid()
-    }
-
-    /// The Connection ID that our records carry; may be empty.
-    #[must_use]
-    pub fn peer_cid(&self) -> &[u8] {
-        &self.secrets.peer_cid
-    }
-
-    /// The cipher suite.
-    #[must_use]
-    pub fn suite(&self) -> CipherSuite {
-        self.secrets.suite
-    }
-
-    /// How the client authenticated.
-    #[must_use]
-    pub fn mode(&self) -> Mode {
-        self.secrets.mode
-    }
-
-    /// Whether it has the extended master secret (RFC 7627).
-    #[must_use]
-    pub fn has_extended_master_secret(&self) -> bool {
-        self.secrets.extended_master_secret
-    }
-
-    /// Who the client is.
-    #[must_use]
-    pub fn subject(&self) -> &Subject {
-        &self.secrets.subject
-    }
-
-    /// Unix time of the full handshake, in seconds.
-    #[must_use]
-    pub fn established_at(&self) -> u64 {
-        self.secrets.established_at
-    }
-
     /// Its numbers as they are; the mark is the one that was handed up last.
     #[must_use]
     pub fn numbers(&self) -> Numbers {
@@ -229,6 +175,71 @@ impl Session {
         Numbers { write_next, write_mark, window, stage: Stage::Settled }
     }
 }
+
+/// What a session tells of its handshake, in memory and stored.
+macro_rules! tells_of_its_handshake {
+    ($session:ty) => {
+        impl $session {
+            /// By which it can be resumed; stays the same through abbreviated handshakes.
+            #[must_use]
+            pub fn id(&self) -> SessionId {
+                self.secrets.id
+            }
+
+            /// Names its keys; new with each handshake.
+            #[must_use]
+            pub fn name(&self) -> SessionName {
+                self.secrets.name
+            }
+
+            /// The Connection ID that the client's records carry, if one was agreed: then it equals [`Self::name`].
+            #[must_use]
+            pub fn cid(&self) -> Option<Cid> {
+                self.secrets.cid()
+            }
+
+            /// The Connection ID that our records carry; may be empty.
+            #[must_use]
+            pub fn peer_cid(&self) -> &[u8] {
+                &self.secrets.peer_cid
+            }
+
+            /// The cipher suite.
+            #[must_use]
+            pub fn suite(&self) -> CipherSuite {
+                self.secrets.suite
+            }
+
+            /// How the client authenticated.
+            #[must_use]
+            pub fn mode(&self) -> Mode {
+                self.secrets.mode
+            }
+
+            /// Whether it has the extended master secret (RFC 7627).
+            #[must_use]
+            pub fn has_extended_master_secret(&self) -> bool {
+                self.secrets.extended_master_secret
+            }
+
+            /// Who the client is.
+            #[must_use]
+            pub fn subject(&self) -> &Subject {
+                &self.secrets.subject
+            }
+
+            /// Unix time of the full handshake, in seconds.
+            #[must_use]
+            pub fn established_at(&self) -> u64 {
+                self.secrets.established_at
+            }
+        }
+    };
+}
+
+pub(crate) use tells_of_its_handshake;
+
+tells_of_its_handshake!(Session);
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -11,7 +11,7 @@ use crate::{
     prf::MasterSecret,
     protection::Keys,
     record::{MAX_NUMBER, Records},
-    session::{Secrets, ServerNameHash, Session, SessionId, SessionName},
+    session::{Secrets, ServerNameHash, Session, SessionId, SessionName, tells_of_its_handshake},
     subject::Subject,
     suite::CipherSuite,
     window::ReplayWindow,
@@ -159,55 +159,9 @@ impl StoredSession {
         }
         Err(Dropped::Unprotected)
     }
-
-    /// By which a client resumes it.
-    #[must_use]
-    pub fn id(&self) -> SessionId {
-        self.secrets.id
-    }
-
-    /// Names its keys; new with each handshake.
-    #[must_use]
-    pub fn name(&self) -> SessionName {
-        self.secrets.name
-    }
-
-    /// The Connection ID that the client's records carry, if one was agreed: then it equals [`Self::name`].
-    #[must_use]
-    pub fn cid(&self) -> Option<Cid> {
-        self.secrets.cid()
-    }
-
-    /// The Connection ID that our records carry; may be empty.
-    #[must_use]
-    pub fn peer_cid(&self) -> &[u8] {
-        &self.secrets.peer_cid
-    }
-
-    /// Who the client is.
-    #[must_use]
-    pub fn subject(&self) -> &Subject {
-        &self.secrets.subject
-    }
-
-    /// The cipher suite.
-    #[must_use]
-    pub fn suite(&self) -> CipherSuite {
-        self.secrets.suite
-    }
-
-    /// How the client authenticated.
-    #[must_use]
-    pub fn mode(&self) -> Mode {
-        self.secrets.mode
-    }
-
-    /// Unix time of the full handshake, in seconds.
-    #[must_use]
-    pub fn established_at(&self) -> u64 {
-        self.secrets.established_at
-    }
 }
+
+tells_of_its_handshake!(StoredSession);
 
 impl fmt::Debug for StoredSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

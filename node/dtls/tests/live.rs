@@ -14,18 +14,10 @@ use godwit_dtls::{
 use kit::{
     credentials::{IDENTITY, KEY},
     hand::{CID, Hand, Offer, RENEGOTIATION_INFO},
+    live,
     server::{Event, Server},
     start,
 };
-
-fn live(offer: Offer) -> (Server, Hand) {
-    let now = start();
-    let (mut server, mut hand) = (Server::new(now), Hand::new(now, offer));
-    server.echoes = true;
-    hand.establish_psk(&mut server, IDENTITY, KEY);
-    server.events.clear();
-    (server, hand)
-}
 
 fn assert_lives(server: &mut Server, hand: &mut Hand) {
     let before = hand.application.len();

@@ -7,20 +7,10 @@ use std::time::Duration;
 
 use godwit_dtls::{Association, CloseReason, Numbering, Numbers, StoredSession};
 use kit::{
-    credentials::{IDENTITY, KEY},
-    hand::{CID, Hand, Offer},
+    hand::{CID, Offer},
+    live,
     server::{Event, Server},
-    start,
 };
-
-fn live(offer: Offer) -> (Server, Hand) {
-    let now = start();
-    let (mut server, mut hand) = (Server::new(now), Hand::new(now, offer));
-    server.echoes = true;
-    hand.establish_psk(&mut server, IDENTITY, KEY);
-    server.events.clear();
-    (server, hand)
-}
 
 fn numbers(server: &Server) -> Numbers {
     server.association.as_ref().and_then(Association::export).unwrap().numbers

@@ -21,6 +21,16 @@ pub fn start() -> Instant {
     Instant::now()
 }
 
+/// An echoing server and a client by hand, with a session between them.
+pub fn live(offer: hand::Offer) -> (server::Server, hand::Hand) {
+    let now = start();
+    let (mut server, mut hand) = (server::Server::new(now), hand::Hand::new(now, offer));
+    server.echoes = true;
+    hand.establish_psk(&mut server, credentials::IDENTITY, credentials::KEY);
+    server.events.clear();
+    (server, hand)
+}
+
 /// How often what is tried in small numbers by `make test`: `SCALE=soak` asks for many.
 pub fn scale(test: u64, soak: u64) -> u64 {
     match std::env::var("SCALE").as_deref() {
