@@ -59,6 +59,21 @@ pub enum ContentFormat {
 }
 
 impl ContentFormat {
+    /// Each of them.
+    pub const ALL: [ContentFormat; 11] = [
+        ContentFormat::Text,
+        ContentFormat::CoreLink,
+        ContentFormat::Opaque,
+        ContentFormat::Cbor,
+        ContentFormat::SenmlJson,
+        ContentFormat::SenmlCbor,
+        ContentFormat::SenmlEtchJson,
+        ContentFormat::SenmlEtchCbor,
+        ContentFormat::Tlv,
+        ContentFormat::Json,
+        ContentFormat::Lwm2mCbor,
+    ];
+
     /// The format of a Content-Format number; also reads 1541 to 1544, which clients written before
     /// the registration of 11542 and 11543 send for text, TLV, JSON and opaque.
     pub const fn from_number(number: u16) -> Option<ContentFormat> {

@@ -6,20 +6,6 @@ use crate::format::ContentFormat;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct FormatSet(u16);
 
-const ALL: [ContentFormat; 11] = [
-    ContentFormat::Text,
-    ContentFormat::CoreLink,
-    ContentFormat::Opaque,
-    ContentFormat::Cbor,
-    ContentFormat::SenmlJson,
-    ContentFormat::SenmlCbor,
-    ContentFormat::SenmlEtchJson,
-    ContentFormat::SenmlEtchCbor,
-    ContentFormat::Tlv,
-    ContentFormat::Json,
-    ContentFormat::Lwm2mCbor,
-];
-
 impl FormatSet {
     /// Whether the format is in the set.
     pub fn contains(self, format: ContentFormat) -> bool {
@@ -33,7 +19,7 @@ impl FormatSet {
 
     /// The formats, by number.
     pub fn iter(self) -> impl Iterator<Item = ContentFormat> {
-        ALL.into_iter().filter(move |format| self.contains(*format))
+        ContentFormat::ALL.into_iter().filter(move |format| self.contains(*format))
     }
 
     /// Reads `ct`: numbers divided by blanks (RFC 7252 §7.2.1). Numbers that stand for no format of
@@ -62,7 +48,7 @@ impl FromIterator<ContentFormat> for FormatSet {
 }
 
 fn bit(format: ContentFormat) -> u16 {
-    ALL.iter().position(|f| *f == format).map_or(0, |at| 1 << at)
+    ContentFormat::ALL.iter().position(|f| *f == format).map_or(0, |at| 1 << at)
 }
 
 #[cfg(test)]
@@ -71,7 +57,7 @@ mod tests {
 
     #[test]
     fn every_format_has_its_bit() {
-        for format in ALL {
+        for format in ContentFormat::ALL {
             let set: FormatSet = [format].into_iter().collect();
             assert_eq!(set.iter().collect::<Vec<_>>(), [format]);
             assert_eq!(FormatSet::parse(&format.number().to_string()), Some(set));
