@@ -210,6 +210,18 @@ impl Node {
         assert!(sent.success());
     }
 
+    /// The counters that tell why something did not happen.
+    fn counted(&self) -> String {
+        let metrics = self.http("/metrics").unwrap_or_default();
+        let tells = |line: &&str| {
+            line.starts_with("godwit_")
+                && ["dropped", "dtls", "mailbox", "retransmissions"].iter().any(|word| line.contains(word))
+                && !line.contains("_bucket{")
+                && !line.ends_with(" 0")
+        };
+        metrics.lines().filter(tells).collect::<Vec<_>>().join("\n")
+    }
+
     fn wait_ready(&self) {
         wait("the node's readiness", || self.http("/ready"));
     }
@@ -217,10 +229,12 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
+        let counted = if thread::panicking() { self.counted() } else { String::new() };
         let _ = self.child.kill();
         let _ = self.child.wait();
         if thread::panicking() {
             eprintln!("--- log of the node at {} ---\n{}", self.address, self.log());
+            eprintln!("--- what it dropped, and its DTLS ---\n{counted}");
             let records = fs::read_to_string(self.folder.join("telemetry/telemetry.ndjson"));
             let records: Vec<_> = records.as_deref().unwrap_or_default().lines().collect();
             let last = records.len().saturating_sub(20);
