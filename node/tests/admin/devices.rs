@@ -133,6 +133,7 @@ async fn an_export_is_what_a_create_takes() {
     assert_eq!(field(&client.create_device(other).await.unwrap_err()), "seal_key");
     let short = CreateDeviceRequest { seal_key: vec![7; 31], ..again };
     assert_eq!(field(&client.create_device(short).await.unwrap_err()), "seal_key");
+    let device = Device { etag: String::new(), ..device };
     let update = UpdateDeviceRequest { device: Some(device), ..Default::default() };
     let refused = client.update_device(update).await.unwrap_err();
     assert_eq!(field(&refused), "device.credential.psk.sealed");
