@@ -19,7 +19,7 @@ use tokio::{net::TcpListener, sync::broadcast};
 
 use crate::{
     admin, clock,
-    config::{Config, DataDir, DataDirError, Fsync, Mode, ReplayFloor, Secret, StoreKind},
+    config::{self, Config, DataDir, DataDirError, Fsync, Mode, ReplayFloor, Secret, StoreKind},
     connection::secure::settings as dtls,
     endpoint::{Directory, Inboxes, Process, Service, ShardMessage, SharedSets},
     entropy, health,
@@ -36,7 +36,11 @@ use crate::{
     profile::{ProfileRegistry, ProfileSource},
     reminders::Reminders,
     seal::Sealer,
-    store::{DocumentKey, Due, StateStore, StoreError, embedded, lane, metered::Metered},
+    store::{
+        DocumentKey, Due, Lane, StateStore, StoreError, embedded,
+        metered::Metered,
+        redis::{self, RedisStore},
+    },
     telemetry::{self, Outlet, Site},
 };
 
@@ -46,8 +50,12 @@ const WATCH_BACKLOG: usize = 4096;
 const STALLED: Duration = Duration::from_secs(5);
 /// How often the store is asked for what is due.
 const SWEEP: Duration = Duration::from_secs(1);
+/// The same of a store that nodes share: each of them asks, in some 250 commands.
+const SWEEP_SHARED: Duration = Duration::from_secs(5);
 /// How often it is looked whether the nonces of the shards are to be extended.
 const LANES_TICK: Duration = Duration::from_secs(1);
+/// How long a starting node waits for its Redis.
+const REDIS_PATIENCE: Duration = Duration::from_secs(30);
 /// Devices that one sweep wakes at most.
 const SWEEP_BATCH: usize = 1000;
 
@@ -60,7 +68,7 @@ pub enum AppError {
     /// The server's keys do not give a mode that `security.modes` lists.
     #[error(transparent)]
     Keys(#[from] keys::Unavailable),
-    /// The embedded store.
+    /// The embedded store, or the Redis.
     #[error("the store can't be opened: {0}")]
     Store(String),
     /// A stored thing that is needed at start.
@@ -127,7 +135,7 @@ async fn serve(config: Arc<Config>) -> Result<(), AppError> {
     let metrics_listener = listen("metrics.listen", config.metrics.listen).await?;
     let data_dir = DataDir::open(&config.node.data_dir)?;
 
-    let store = open_store(&config, &data_dir, &readiness)?;
+    let store = open_store(&config, &data_dir, &readiness).await?;
     let models = Arc::new(Models::new());
     models.reload(&*store).await?;
     let sealer = Arc::new(sealer(&data_dir.seal_keys(&config.store)?));
@@ -169,7 +177,7 @@ async fn serve(config: Arc<Config>) -> Result<(), AppError> {
     let cluster = ClusterKeys::new(&data_dir.cluster_secrets(&config.cluster)?);
     let settings = Arc::new(settings(&config, &security, cluster, sealer));
     let lanes = process.store.take_lanes(&process.owner, shards as u16).await?;
-    let extender = tokio::spawn(extend_lanes(process.clone(), lanes.first().map_or(0, |lane| lane.until)));
+    let extender = tokio::spawn(extend_lanes(process.clone(), lanes.first().copied()));
     let died = Arc::new(tokio::sync::Notify::new());
     let arbiters: Vec<_> = sockets
         .into_iter()
@@ -283,7 +291,7 @@ async fn listen(setting: &'static str, address: SocketAddr) -> Result<TcpListene
     TcpListener::bind(address).await.map_err(|source| AppError::Bind { setting, address, source })
 }
 
-fn open_store(
+async fn open_store(
     config: &Config,
     data_dir: &DataDir,
     readiness: &health::Readiness,
@@ -296,10 +304,29 @@ fn open_store(
                 .map_err(|error| AppError::Store(error.to_string()))?,
             readiness.clone(),
         )),
+        StoreKind::Redis => {
+            let store =
+                connect(&config.store.redis).await.map_err(|error| AppError::Store(error.to_string()))?;
+            Arc::new(Metered::new(store, readiness.clone()))
+        }
         StoreKind::Memory => {
             Arc::new(Metered::new(embedded::Embedded::in_memory(options)?, readiness.clone()))
         }
     })
+}
+
+/// Opens the Redis store. One that does not answer yet is waited for: it may start beside the node.
+async fn connect(settings: &config::Redis) -> Result<RedisStore, redis::OpenError> {
+    let begun = clock::now();
+    loop {
+        match RedisStore::open(settings).await {
+            Err(redis::OpenError::Store(error)) if clock::now() - begun < REDIS_PATIENCE => {
+                tracing::warn!(%error, "waiting for Redis");
+                tokio::time::sleep(LANES_TICK).await;
+            }
+            opened => return opened,
+        }
+    }
 }
 
 /// Seals under the first key and opens under each.
@@ -339,13 +366,15 @@ fn settings(
 }
 
 /// Has the store acknowledge further seconds for the nonces of all shards, whenever half of those that it has are used.
-async fn extend_lanes(process: Arc<Process>, mut until: u32) {
+async fn extend_lanes(process: Arc<Process>, lane: Option<Lane>) {
+    let Some(Lane { from, mut until, .. }) = lane else { return };
+    let ahead = until.saturating_sub(from);
     let mut tick = tokio::time::interval(LANES_TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
         let now = u32::try_from(clock::unix_ms() / 1000).unwrap_or(u32::MAX);
-        if until.saturating_sub(now) > lane::AHEAD / 2 {
+        if until.saturating_sub(now) > ahead / 2 {
             continue;
         }
         match process.store.extend_lanes(&process.owner, now).await {
@@ -417,7 +446,8 @@ impl ProfileSource for StoredProfiles {
 /// Wakes devices for which something is due: expiries, operations whose time is over, events that wait.
 async fn sweep(process: Arc<Process>) {
     let mut reminders = Reminders::default();
-    let mut tick = tokio::time::interval(SWEEP);
+    let shared = process.config.store.kind == StoreKind::Redis;
+    let mut tick = tokio::time::interval(if shared { SWEEP_SHARED } else { SWEEP });
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     'sweeps: loop {
         tick.tick().await;

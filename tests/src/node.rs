@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{Admin, Sink, binary, wait};
+use crate::{Admin, Redis, Sink, binary, wait};
 
 /// What a node is started with, besides its own loopback address and folder.
 #[derive(Debug, Clone)]
@@ -39,6 +39,15 @@ impl Setup {
     pub fn set(mut self, setting: impl Into<String>) -> Setup {
         self.set.push(setting.into());
         self
+    }
+
+    /// Keeps everything in this Redis, which several nodes may share.
+    pub fn redis(self, redis: &Redis) -> Setup {
+        let key = |byte: u8| format!("{byte:02x}").repeat(32);
+        self.set("store.kind=redis")
+            .set(format!("store.redis.addresses=[\"{}\"]", redis.address()))
+            .set(format!("store.seal_key={}", key(1)))
+            .set(format!("cluster.secret={}", key(2)))
     }
 
     /// Aborts at this fault point, "store.before_commit:register".

@@ -5,15 +5,70 @@ use std::time::Duration;
 
 use coap_lite::{CoapOption, MessageType};
 use godwit_proto::v1::operation::State;
-use godwit_tests::{Leshan, Message, Node, Raw, Setup, reason};
+use godwit_tests::{Leshan, Message, Node, Raw, Redis, Setup, reason, redis_available};
 
 const LINKS: &str = "</>;rt=\"oma.lwm2m\";ct=110,</1/0>,</3/0>,</3303/0>";
 const DAY: Duration = Duration::from_secs(86_400);
 
-#[test]
-fn leshan_clients_notice_nothing_of_a_kill() {
+/// Where the node keeps what it knows.
+struct Store(Option<Redis>);
+
+impl Store {
+    fn embedded() -> Option<Store> {
+        Some(Store(None))
+    }
+
+    /// Written to disk before it is answered, by a server that outlives the node.
+    fn redis() -> Option<Store> {
+        redis_available().then(|| Store(Some(Redis::start())))
+    }
+
+    fn setup(&self) -> Setup {
+        match &self.0 {
+            Some(redis) => Setup::default().redis(redis),
+            None => Setup::default(),
+        }
+    }
+}
+
+/// Runs each test on each store.
+macro_rules! on_each_store {
+    ($($test:ident),* $(,)?) => {
+        on_each_store! { @ embedded $($test)* }
+        on_each_store! { @ redis $($test)* }
+    };
+    (@ $store:ident $($test:ident)*) => {
+        mod $store {
+            $(#[test]
+            fn $test() {
+                if let Some(store) = super::Store::$store() {
+                    super::$test(&store);
+                }
+            })*
+        }
+    };
+}
+
+on_each_store! {
+    leshan_clients_notice_nothing_of_a_kill,
+    queued_commands_go_out_after_a_kill,
+    a_command_that_was_sent_before_a_kill_goes_out_again_byte_for_byte,
+    a_raw_notification_after_a_kill_is_acknowledged_and_published,
+    an_acknowledged_notification_that_comes_again_after_a_kill_has_the_same_id,
+    a_register_that_a_crash_interrupts_before_its_commit_is_answered_anew,
+    a_register_that_a_crash_interrupts_after_its_commit_is_answered_once,
+    a_deregister_that_a_crash_interrupts_before_its_commit_is_carried_out_anew,
+    a_deregister_that_a_crash_interrupts_after_its_commit_is_answered_once,
+    a_device_whose_register_was_committed_in_a_crash_is_observed,
+    a_lifetime_that_ends_while_the_node_is_down_ends_the_registration,
+    an_alternate_root_and_its_objects_are_there_after_a_kill,
+    devices_and_profiles_are_there_after_a_kill,
+    a_node_that_is_asked_to_stop_drains_and_loses_nothing,
+}
+
+fn leshan_clients_notice_nothing_of_a_kill(store: &Store) {
     let Some(leshan) = Leshan::shared() else { return };
-    let mut node = Setup::default().set("registration.auto_create=demo").start();
+    let mut node = store.setup().set("registration.auto_create=demo").start();
     let names: Vec<_> = (0..8).map(|number| format!("survivor-{number}")).collect();
     let mut clients: Vec<_> = names.iter().map(|name| leshan.start(&node, name, &["ack=500"])).collect();
     let before: Vec<_> = clients.iter_mut().map(godwit_tests::Client::registered).collect();
@@ -48,9 +103,8 @@ fn leshan_clients_notice_nothing_of_a_kill() {
     }
 }
 
-#[test]
-fn queued_commands_go_out_after_a_kill() {
-    let mut node = Setup::default().set("registration.awake_window=100ms").start();
+fn queued_commands_go_out_after_a_kill(store: &Store) {
+    let mut node = store.setup().set("registration.awake_window=100ms").start();
     let mut raw = Raw::new(node.coap());
     let id = raw.register("ep=sleeps&lwm2m=1.1&Q", LINKS);
     node.sink().event("sleeps", "asleep");
@@ -76,9 +130,8 @@ fn queued_commands_go_out_after_a_kill() {
     }
 }
 
-#[test]
-fn a_command_that_was_sent_before_a_kill_goes_out_again_byte_for_byte() {
-    let mut node = Node::start();
+fn a_command_that_was_sent_before_a_kill_goes_out_again_byte_for_byte(store: &Store) {
+    let mut node = store.setup().start();
     let mut raw = Raw::new(node.coap());
     let id = raw.register("ep=halfway&lwm2m=1.1", LINKS);
     let execute = node.admin().queued(DAY).execute("halfway", "/3/0/4", "").unwrap();
@@ -93,9 +146,8 @@ fn a_command_that_was_sent_before_a_kill_goes_out_again_byte_for_byte() {
     assert_eq!(node.admin().wait_operation(&execute.name).state(), State::Succeeded);
 }
 
-#[test]
-fn a_raw_notification_after_a_kill_is_acknowledged_and_published() {
-    let mut node = Node::start();
+fn a_raw_notification_after_a_kill_is_acknowledged_and_published(store: &Store) {
+    let mut node = store.setup().start();
     let mut raw = Raw::new(node.coap());
     raw.register("ep=goes-on&lwm2m=1.1", LINKS);
     let admin = node.admin();
@@ -118,9 +170,8 @@ fn a_raw_notification_after_a_kill_is_acknowledged_and_published() {
     assert_eq!(raw.find(Duration::from_millis(100), Message::is_request), None, "nothing is asked anew");
 }
 
-#[test]
-fn an_acknowledged_notification_that_comes_again_after_a_kill_has_the_same_id() {
-    let mut node = Node::start();
+fn an_acknowledged_notification_that_comes_again_after_a_kill_has_the_same_id(store: &Store) {
+    let mut node = store.setup().start();
     let mut raw = Raw::new(node.coap());
     raw.register("ep=same&lwm2m=1.1", LINKS);
     let admin = node.admin();
@@ -146,9 +197,8 @@ fn an_acknowledged_notification_that_comes_again_after_a_kill_has_the_same_id() 
     assert!(second["order"].as_str() > first["order"].as_str(), "{first} {second}");
 }
 
-#[test]
-fn a_register_that_a_crash_interrupts_before_its_commit_is_answered_anew() {
-    let mut node = Setup::default().failpoint("store.before_commit:register").start();
+fn a_register_that_a_crash_interrupts_before_its_commit_is_answered_anew(store: &Store) {
+    let mut node = store.setup().failpoint("store.before_commit:register").start();
     let mut raw = Raw::new(node.coap());
     let register = Message::request("POST", "/rd?ep=crashes&lwm2m=1.1").format(40).payload(LINKS);
     let register = raw.numbered(register);
@@ -164,9 +214,8 @@ fn a_register_that_a_crash_interrupts_before_its_commit_is_answered_anew() {
     assert_registered_once(&node, "crashes");
 }
 
-#[test]
-fn a_register_that_a_crash_interrupts_after_its_commit_is_answered_once() {
-    let mut node = Setup::default().failpoint("store.after_commit:register").start();
+fn a_register_that_a_crash_interrupts_after_its_commit_is_answered_once(store: &Store) {
+    let mut node = store.setup().failpoint("store.after_commit:register").start();
     let mut raw = Raw::new(node.coap());
     let register = Message::request("POST", "/rd?ep=crashes&lwm2m=1.1").format(40).payload(LINKS);
     let register = raw.numbered(register);
@@ -183,9 +232,8 @@ fn a_register_that_a_crash_interrupts_after_its_commit_is_answered_once() {
     assert_registered_once(&node, "crashes");
 }
 
-#[test]
-fn a_deregister_that_a_crash_interrupts_before_its_commit_is_carried_out_anew() {
-    let mut node = Setup::default().failpoint("store.before_commit:deregister").start();
+fn a_deregister_that_a_crash_interrupts_before_its_commit_is_carried_out_anew(store: &Store) {
+    let mut node = store.setup().failpoint("store.before_commit:deregister").start();
     let mut raw = Raw::new(node.coap());
     let id = raw.register("ep=leaves&lwm2m=1.1", LINKS);
     let deregister = raw.numbered(Message::request("DELETE", &format!("/rd/{id}")));
@@ -199,9 +247,8 @@ fn a_deregister_that_a_crash_interrupts_before_its_commit_is_carried_out_anew() 
     node.sink().event("leaves", "deregistered");
 }
 
-#[test]
-fn a_deregister_that_a_crash_interrupts_after_its_commit_is_answered_once() {
-    let mut node = Setup::default().failpoint("store.after_commit:deregister").start();
+fn a_deregister_that_a_crash_interrupts_after_its_commit_is_answered_once(store: &Store) {
+    let mut node = store.setup().failpoint("store.after_commit:deregister").start();
     let mut raw = Raw::new(node.coap());
     let id = raw.register("ep=leaves&lwm2m=1.1", LINKS);
     let deregister = raw.numbered(Message::request("DELETE", &format!("/rd/{id}")));
@@ -217,9 +264,8 @@ fn a_deregister_that_a_crash_interrupts_after_its_commit_is_answered_once() {
     assert_eq!(raw.call(Message::request("DELETE", &format!("/rd/{id}"))).code(), "4.04");
 }
 
-#[test]
-fn a_device_whose_register_was_committed_in_a_crash_is_observed() {
-    let setup = Setup::default().set("registration.auto_create=demo");
+fn a_device_whose_register_was_committed_in_a_crash_is_observed(store: &Store) {
+    let setup = store.setup().set("registration.auto_create=demo");
     let mut node = setup.failpoint("store.after_commit:register").start();
     let mut raw = Raw::new(node.coap());
     let register = Message::request("POST", "/rd?ep=observed&lwm2m=1.1").format(40).payload(LINKS);
@@ -249,9 +295,8 @@ fn assert_registered_once(node: &Node, endpoint: &str) {
     assert_eq!(ids.len(), 1, "{records:?}");
 }
 
-#[test]
-fn a_lifetime_that_ends_while_the_node_is_down_ends_the_registration() {
-    let mut node = Setup::default().set("registration.lifetime_grace=1s").start();
+fn a_lifetime_that_ends_while_the_node_is_down_ends_the_registration(store: &Store) {
+    let mut node = store.setup().set("registration.lifetime_grace=1s").start();
     let mut raw = Raw::new(node.coap());
     raw.register("ep=outlived&lwm2m=1.1&lt=1", LINKS);
     node.kill();
@@ -260,9 +305,8 @@ fn a_lifetime_that_ends_while_the_node_is_down_ends_the_registration() {
     assert_eq!(reason(&node.admin().registration("outlived").unwrap_err()), "NOT_REGISTERED");
 }
 
-#[test]
-fn an_alternate_root_and_its_objects_are_there_after_a_kill() {
-    let mut node = Node::start();
+fn an_alternate_root_and_its_objects_are_there_after_a_kill(store: &Store) {
+    let mut node = store.setup().start();
     let mut raw = Raw::new(node.coap());
     let links = "</lwm2m>;rt=\"oma.lwm2m\";ct=110,</lwm2m/1/0>,</lwm2m/3/0>";
     let id = raw.register("ep=rooted&lwm2m=1.1", links);
@@ -281,9 +325,10 @@ fn an_alternate_root_and_its_objects_are_there_after_a_kill() {
     });
 }
 
-#[test]
-fn devices_and_profiles_are_there_after_a_kill() {
-    let mut node = Setup { set: Vec::new(), ..Setup::default() }.start();
+fn devices_and_profiles_are_there_after_a_kill(store: &Store) {
+    let mut setup = store.setup();
+    setup.set.retain(|setting| !setting.starts_with("registration."));
+    let mut node = setup.start();
     let admin = node.admin();
     admin.profile(godwit_proto::v1::Profile {
         name: "profiles/kept".into(),
@@ -298,9 +343,8 @@ fn devices_and_profiles_are_there_after_a_kill() {
     assert_eq!(raw.next("the observe", Message::is_request).target(), "GET /3/0/9");
 }
 
-#[test]
-fn a_node_that_is_asked_to_stop_drains_and_loses_nothing() {
-    let mut node = Node::start();
+fn a_node_that_is_asked_to_stop_drains_and_loses_nothing(store: &Store) {
+    let mut node = store.setup().start();
     let mut raw = Raw::new(node.coap());
     let id = raw.register("ep=drained&lwm2m=1.1", LINKS);
     assert!(node.terminate().success());

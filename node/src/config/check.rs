@@ -13,7 +13,7 @@ use super::keyring;
 use super::keys::Section;
 use super::load::Loaded;
 use super::node::is_node_id;
-use super::{Config, Mode, Modes, REDACTED, SinkKind};
+use super::{Config, Mode, Modes, REDACTED, Redis, RedisMode, SinkKind, StoreKind};
 use crate::telemetry::sink::kafka;
 
 /// Appends every contradiction.
@@ -25,6 +25,7 @@ pub(super) fn contradictions(loaded: &Loaded, sections: &[Section], faults: &mut
     let config = &loaded.config;
     names(config, &mut report);
     secrets(config, &mut report);
+    redis(config, &mut report);
     sockets(config, &mut report);
     security(config, &mut report);
     spans(config, &mut report);
@@ -64,6 +65,53 @@ fn secrets(config: &Config, report: Report<'_>) {
         && let Err(fault) = keyring::generations(text.expose(), CLUSTER_SECRETS)
     {
         report("cluster.secret", &fault.to_string(), digits);
+    }
+}
+
+/// What a store that nodes share needs.
+fn redis(config: &Config, report: Report<'_>) {
+    if config.store.kind != StoreKind::Redis {
+        return;
+    }
+    let redis = &config.store.redis;
+    if config.store.seal_key.is_none() && config.store.seal_key_file.is_none() {
+        let fix = "set store.seal_key_file, the same on all nodes; `godwit keys generate store` makes one";
+        report("store.seal_key", "not given, and the nodes of a Redis share it", fix);
+    }
+    if config.cluster.secret.is_none() && config.cluster.secret_file.is_none() {
+        let fix = "set cluster.secret_file, the same on all nodes; `godwit keys generate cluster` makes one";
+        report("cluster.secret", "not given, and the nodes of a Redis share it", fix);
+    }
+    if redis.addresses.is_empty() {
+        report("store.redis.addresses", "no address", "name at least one `host:port`");
+    }
+    if redis.addresses.iter().any(|address| Redis::host_and_port(address).is_none()) {
+        report("store.redis.addresses", "not an address", "write `host:port`, an IPv6 host in brackets");
+    }
+    if redis.mode == RedisMode::Single && redis.addresses.len() > 1 {
+        let fix = "name one, or set store.redis.mode";
+        report("store.redis.addresses", "several addresses of a single server", fix);
+    }
+    if redis.mode == RedisMode::Cluster && redis.database != 0 {
+        report("store.redis.database", "not 0 in a Redis Cluster", "leave it out");
+    }
+    if redis.master.is_empty() {
+        report("store.redis.master", "names no master", "name one, or leave the setting out");
+    }
+    if !is_node_id(&redis.prefix) || redis.prefix.len() > 32 {
+        report("store.redis.prefix", "not a prefix", "use 1 to 32 letters, digits, `-`, `_` or `.`");
+    }
+    let (user, password) = (&redis.username, redis.password.is_some() || redis.password_file.is_some());
+    if user.is_some() && !password {
+        report("store.redis.username", "a user without a password", "set store.redis.password_file");
+    }
+    let tls = &redis.tls;
+    if tls.cert_file.is_some() != (tls.key.is_some() || tls.key_file.is_some()) {
+        let fix = "set store.redis.tls.cert_file and store.redis.tls.key_file, or neither";
+        report("store.redis.tls.cert_file", "half of certificate and key", fix);
+    }
+    if !tls.enabled && (tls.ca_file.is_some() || tls.cert_file.is_some()) {
+        report("store.redis.tls.enabled", "off, though its files are set", "set it to true");
     }
 }
 
@@ -169,6 +217,8 @@ fn spans(config: &Config, report: Report<'_>) {
         ("dtls.association_idle", config.dtls.association_idle),
         ("registration.lifetime_cap", config.registration.lifetime_cap),
         ("limits.operation_ttl", config.limits.operation_ttl),
+        ("store.redis.connect_timeout", config.store.redis.connect_timeout),
+        ("store.redis.timeout", config.store.redis.timeout),
     ];
     for (key, span) in positive {
         if span == Duration::ZERO {

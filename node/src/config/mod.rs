@@ -13,6 +13,7 @@ mod load;
 mod node;
 mod outputs;
 mod print;
+mod redis;
 mod reference;
 mod secret;
 mod security;
@@ -34,6 +35,7 @@ pub use outputs::{
     Spool, Store, StoreKind, Tls,
 };
 pub use print::print;
+pub use redis::{Redis, RedisMode, RedisTls};
 pub use reference::reference;
 pub use secret::{REDACTED, Secret};
 pub use security::{Dtls, Ems, Identity, Mode, Modes, ReplayFloor, Security, Suite};

@@ -58,8 +58,9 @@ pub struct Cluster {
     pub name: String,
     /// Secret that all nodes of the cluster share: 32 bytes in 64 hexadecimal digits. Cookies and Connection IDs are made
     /// under keys that are derived from it. Up to eight in rotation, each behind a generation from 0 to 7:
-    /// `1:<digits> 0:<digits>`. The first is used, all are accepted; without a generation it is 0. Unset: the embedded store makes
-    /// one in the data directory, `secrets/cluster.key`.
+    /// `1:<digits> 0:<digits>`. The first is used, all are accepted; without a generation it is 0. Unset: a node with the
+    /// embedded store makes one in the data directory, `secrets/cluster.key`; with Redis it must be given, the same to all
+    /// nodes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret: Option<Secret<String>>,
     /// File that holds `secret`.

@@ -8,30 +8,41 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Secret, size, span};
+use super::{Redis, Secret, size, span};
 use crate::admin::Role;
 
 /// Where registrations, observations and operations live.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Store {
-    /// Kind of store. `embedded` keeps everything in the data directory; `memory` forgets at exit, for tests.
+    /// Kind of store. `embedded` keeps everything in the data directory; `redis` in a Redis that the nodes of a cluster share;
+    /// `memory` forgets at exit, for tests.
     pub kind: StoreKind,
-    /// `none` survives a killed process; `group` also survives power loss, at one fsync per batch of commits.
+    /// Of the embedded store: `none` survives a killed process; `group` also survives power loss, at one fsync per batch of
+    /// commits.
     pub fsync: Fsync,
     /// Key that seals secrets at rest: 32 bytes in 64 hexadecimal digits. Two in rotation: the first is used, both
-    /// are accepted. Unset: the embedded store makes one in the data directory, `secrets/store.key`.
+    /// are accepted. Unset: the embedded store makes one in the data directory, `secrets/store.key`; with Redis it must be
+    /// given, the same to all nodes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seal_key: Option<Secret<String>>,
     /// File that holds `seal_key`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-shape" = "a path"))]
     pub seal_key_file: Option<PathBuf>,
+    /// The Redis of `store.kind = "redis"`.
+    pub redis: Redis,
 }
 
 impl Default for Store {
     fn default() -> Self {
-        Self { kind: StoreKind::Embedded, fsync: Fsync::Group, seal_key: None, seal_key_file: None }
+        Self {
+            kind: StoreKind::Embedded,
+            fsync: Fsync::Group,
+            seal_key: None,
+            seal_key_file: None,
+            redis: Redis::default(),
+        }
     }
 }
 
@@ -42,6 +53,8 @@ impl Default for Store {
 pub enum StoreKind {
     /// A folder in the data directory.
     Embedded,
+    /// A Redis that nodes share.
+    Redis,
     /// Nothing on disk.
     Memory,
 }

@@ -7,6 +7,9 @@ pub const LANES: u16 = 1 << 12;
 /// clean restart nonces run this far ahead of the clock, until that has caught up.
 pub const AHEAD: u32 = 3_600;
 
+/// The same of a store that several processes share: a lane is theirs for so long after their last sign of life.
+pub const SHARED_AHEAD: u32 = 30;
+
 /// A lane as it was taken. Seconds are Unix time: of a clock that never goes back, not always of the wall's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lane {

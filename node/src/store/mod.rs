@@ -10,6 +10,7 @@
 //! page       lists, page by page
 //! error      what can go wrong, by fault
 //! embedded   the store of a single node, in a folder or in memory
+//! redis      the store that the nodes of a cluster share
 //! metered    times what any of them is asked
 //! ```
 //!
@@ -32,6 +33,7 @@ pub mod metered;
 pub mod page;
 pub mod pointer;
 pub mod record;
+pub mod redis;
 pub mod session;
 
 use std::{future::Future, pin::Pin};

@@ -7,6 +7,7 @@ mod lanes;
 mod model;
 mod pointers;
 mod records;
+pub(super) mod redis;
 mod sessions;
 
 use std::{
@@ -40,12 +41,20 @@ pub(super) trait Subject {
     fn fresh(&self) -> Box<dyn Subject>;
     /// How many random sequences are worth its cost.
     fn cases(&self) -> u32;
+    /// Several processes may use it at once.
+    fn is_shared(&self) -> bool {
+        false
+    }
 }
 
 /// Makes the suite's tests for one kind of store.
 macro_rules! contract {
     ($subject:expr; $($room:ident: $($test:ident),* $(,)?;)*) => {
-        $($(#[test] fn $test() { super::$room::$test(&mut $subject); })*)*
+        $($(#[test] fn $test() {
+            if let Some(mut subject) = $subject {
+                super::$room::$test(&mut subject);
+            }
+        })*)*
     };
 }
 
@@ -118,8 +127,10 @@ macro_rules! suite {
     };
 }
 
-suite!(memory, InMemory::new());
-suite!(folder, InFolder::new());
+suite!(memory, Some(InMemory::new()));
+suite!(folder, Some(InFolder::new()));
+suite!(redis_single, redis::OnRedis::single());
+suite!(redis_cluster, redis::OnRedis::cluster());
 
 /// A folder that is removed when dropped.
 pub(crate) struct TempFolder(pub(crate) PathBuf);

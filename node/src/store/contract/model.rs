@@ -192,10 +192,14 @@ impl Model {
         }
         let after = addresses(&known.record);
         let plain = |change: &Change| matches!(change, Change::Address { by_address: true, .. });
-        let moved = |change: &Change| {
-            matches!(change, Change::Session(_) | Change::SessionAddress { .. } | Change::Promote { .. })
+        let mut there: BTreeSet<_> =
+            known.record.sessions.iter().map(|session| session.association).collect();
+        let mut moved = |change: &Change| match change {
+            Change::Session(session) => there.insert(session.association) || true,
+            Change::Promote { association, .. } => there.contains(association),
+            change => matches!(change, Change::SessionAddress { .. }),
         };
-        let arrived = (changes.iter().any(plain), changes.iter().any(moved));
+        let arrived = (changes.iter().any(plain), changes.iter().filter(|change| moved(change)).count() > 0);
         next.readdress(device, &before, &after, arrived);
         next.check_unique(device)?;
         next.settle(device);
@@ -447,10 +451,32 @@ fn apply(record: &mut DeviceRecord, change: Change) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// With sessions by the time at which they were established and observations by token: their order is no store's promise
+/// beyond that.
+fn sorted(mut record: DeviceRecord) -> DeviceRecord {
+    record.sessions.sort_by_key(|session| (session.established_at, *session.association.as_bytes()));
+    record.observations.sort_by(|a, b| a.token.cmp(&b.token));
+    record
+}
+
+/// The change with its times as far ahead of `now` as they are of [`START`]. What is over already when it is written one
+/// store clears away at once and another a second later.
+fn at(now: u64, mut change: Change) -> Change {
+    let shift = |at: &mut u64| *at = if *at == 0 { 0 } else { *at + (now - START) };
+    match &mut change {
+        Change::Applied(applied) => shift(&mut applied.time),
+        Change::Session(session) => shift(&mut session.expires_at),
+        Change::Promote { expires_at, .. } | Change::Marks { expires_at, .. } => shift(expires_at),
+        _ => {}
+    }
+    change
+}
+
 fn compare(subject: &dyn Subject, model: &Model) {
     let store = subject.store();
     for endpoint in DEVICES {
-        assert_eq!(wait(store.load(device(endpoint))), Ok(model.load(device(endpoint))), "{endpoint}");
+        let loaded = wait(store.load(device(endpoint))).unwrap().map(sorted);
+        assert_eq!(loaded, model.load(device(endpoint)).map(sorted), "{endpoint}");
         let events = model.devices.get(&device(endpoint)).map(|known| known.record.events.clone());
         assert_eq!(wait(store.events(device(endpoint))), Ok(events.unwrap_or_default()));
     }
@@ -487,7 +513,7 @@ fn run(subject: &mut dyn Subject, model: &mut Model, step: Step) {
             let expected = model.claim(name(device), owner(OWNERS[by]), create);
             assert_eq!(claimed.clone().map(|it| (it.term, it.claims, it.exact)), expected);
             if let Ok(claimed) = claimed {
-                assert_eq!(Some(claimed.record), model.load(name(device)));
+                assert_eq!(Some(sorted(claimed.record)), model.load(name(device)).map(sorted));
             }
         }
         Step::Commit { device, owner: by, ahead, changes } => {
@@ -496,6 +522,7 @@ fn run(subject: &mut dyn Subject, model: &mut Model, step: Step) {
                 .get(&name(device))
                 .map_or((START, 0), |known| (known.record.header.term, known.record.header.claims));
             let fence = Fence { owner: owner(OWNERS[by]), term: stored.0 + ahead, claims: stored.1 };
+            let changes: Vec<_> = changes.into_iter().map(|change| at(model.now, change)).collect();
             let expected = model.commit(name(device), &fence, &changes);
             assert_eq!(wait(store.commit(name(device), fence, changes)), expected);
         }

@@ -166,7 +166,7 @@ impl Embedded {
         entries.truncate(limit);
         let next = entries.last().filter(|_| more).map(|(key, _)| BASE32_NOPAD.encode(key));
         let items = entries.into_iter().map(|(key, bytes)| {
-            let key = documents::decode_key(&key);
+            let key = DocumentKey::decode(&key);
             let key = key.ok_or(StoreError::Unreadable { what: "document key", version: 0 })?;
             Ok((key, documents::decode(&bytes)?))
         });
@@ -274,7 +274,7 @@ impl StateStore for Embedded {
 
     fn document(&self, key: DocumentKey) -> StoreFuture<Option<value::Document>> {
         let read = || -> Result<Option<value::Document>, StoreError> {
-            let bytes = self.engine.get(Table::Document, &documents::encode_key(&key)?)?;
+            let bytes = self.engine.get(Table::Document, &key.encode()?)?;
             bytes.map(|bytes| documents::decode(&bytes)).transpose()
         };
         answered(read())

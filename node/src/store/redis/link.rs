@@ -1,0 +1,210 @@
+//! A thread's connection, made when it is first used and anew when it is lost.
+//!
+//! ```text
+//! none ── first request ──► connecting ──► open ── lost: an I/O error, no answer in time, no longer a master ──► none
+//!                               └── failed: none is made before the backoff is over, requests fail at once
+//! ```
+
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::{Duration, Instant},
+};
+
+use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
+use tokio::sync::Mutex;
+
+use super::{
+    client::Client,
+    script::Script,
+    topology::{Connection, Topology},
+};
+use crate::{clock, store::StoreError};
+
+/// The first wait after a connection could not be made, and the longest.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// One connection that all requests of a thread share. A clone is the same link.
+#[derive(Clone)]
+pub struct Link(Arc<Inner>);
+
+struct Inner {
+    topology: Topology,
+    open: RwLock<Option<Open>>,
+    /// Held while a connection is made, so that all that wait share it.
+    making: Mutex<Making>,
+}
+
+#[derive(Clone)]
+struct Open {
+    number: u64,
+    connection: Connection,
+}
+
+#[derive(Default)]
+struct Making {
+    made: u64,
+    failures: u32,
+    /// Nothing is tried before, and why.
+    barred: Option<(Instant, StoreError)>,
+}
+
+impl Link {
+    pub(super) fn new(topology: Topology) -> Self {
+        Self(Arc::new(Inner { topology, open: RwLock::default(), making: Mutex::default() }))
+    }
+
+    /// Sends a command and waits for its answer. Commands of one thread reach a server in the order in which their futures
+    /// are first polled.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]; whether the command was carried out is then unknown.
+    pub async fn send(&self, command: Cmd) -> Result<Value, StoreError> {
+        self.ask(command).await.map_err(|error| unavailable(&error))
+    }
+
+    /// Runs a script, which names one key alone: Redis Cluster refuses others while it moves a slot. A server that does
+    /// not know the script is given it.
+    ///
+    /// # Errors
+    /// As [`Link::send`].
+    pub async fn script(&self, script: &Script, key: &[u8], args: &[&[u8]]) -> Result<Value, StoreError> {
+        let call = |name: &str, script: &[u8]| {
+            let mut command = Cmd::new();
+            command.arg(name).arg(script).arg(1).arg(key).arg(args);
+            command
+        };
+        match self.ask(call("EVALSHA", script.hash())).await {
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                self.send(call("EVAL", script.source())).await
+            }
+            answer => answer.map_err(|error| unavailable(&error)),
+        }
+    }
+
+    /// Sends a command to every master.
+    pub(super) async fn send_to_all(&self, command: Cmd) -> Result<Vec<Value>, StoreError> {
+        let open = self.open().await.map_err(|error| unavailable(&error))?;
+        let answer = open.connection.send_to_all(command).await;
+        answer.map_err(|error| {
+            self.judge(open.number, &error);
+            unavailable(&error)
+        })
+    }
+
+    /// Waits until as many replicas as were asked for have what was written to the key's master over this link.
+    ///
+    /// # Errors
+    /// As [`Link::send`], also when it took too long: the write was made, and may be lost with its master.
+    pub(super) async fn wait_for_replicas(&self, client: &Client, key: &[u8]) -> Result<(), StoreError> {
+        let (wanted, patience) = client.replicas();
+        if wanted == 0 {
+            return Ok(());
+        }
+        let mut wait = Cmd::new();
+        wait.arg("WAIT").arg(wanted).arg(patience);
+        let open = self.open().await.map_err(|error| unavailable(&error))?;
+        let answer = open.connection.send_to(wait, key).await;
+        let answer = answer.inspect_err(|error| self.judge(open.number, error));
+        match answer.map_err(|error| unavailable(&error))? {
+            Value::Int(had) if had >= i64::from(wanted) => Ok(()),
+            _ => {
+                Err(StoreError::Unavailable(format!("fewer than {wanted} replicas of Redis have the write")))
+            }
+        }
+    }
+
+    async fn ask(&self, command: Cmd) -> Result<Value, RedisError> {
+        let open = self.open().await?;
+        let answer = open.connection.send(command).await.and_then(Value::extract_error);
+        answer.inspect_err(|error| self.judge(open.number, error))
+    }
+
+    /// The connection, made if there is none.
+    async fn open(&self) -> Result<Open, RedisError> {
+        if let Some(open) = self.current() {
+            return Ok(open);
+        }
+        let mut making = self.0.making.lock().await;
+        if let Some(open) = self.current() {
+            return Ok(open);
+        }
+        if let Some((until, error)) = &making.barred
+            && clock::now() < *until
+        {
+            return Err(barred(error));
+        }
+        match self.0.topology.connect().await {
+            Ok(connection) => {
+                if making.failures > 0 {
+                    tracing::info!("connected to Redis again");
+                }
+                *making = Making { made: making.made + 1, ..Making::default() };
+                let open = Open { number: making.made, connection };
+                *self.0.open.write().unwrap_or_else(PoisonError::into_inner) = Some(open.clone());
+                Ok(open)
+            }
+            Err(error) => {
+                let wait = (BACKOFF.0 * 2_u32.saturating_pow(making.failures.min(8))).min(BACKOFF.1);
+                if making.failures == 0 {
+                    tracing::warn!(%error, "no connection to Redis");
+                }
+                making.failures += 1;
+                making.barred = Some((clock::now() + wait, unavailable(&error)));
+                Err(error)
+            }
+        }
+    }
+
+    fn current(&self) -> Option<Open> {
+        self.0.open.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Gives the connection up if this error says that it is of no use any more.
+    fn judge(&self, number: u64, error: &RedisError) {
+        if !is_lost(error, self.0.topology.is_cluster()) {
+            return;
+        }
+        let mut open = self.0.open.write().unwrap_or_else(PoisonError::into_inner);
+        if open.as_ref().is_some_and(|open| open.number == number) {
+            tracing::warn!(%error, "the connection to Redis is lost");
+            *open = None;
+        }
+    }
+}
+
+/// Whether a connection on which this came is to be made anew. One without an answer is: a server that is gone without
+/// a word looks like that. So is one to a master that has become a replica.
+fn is_lost(error: &RedisError, cluster: bool) -> bool {
+    if cluster {
+        // It mends its connections itself, unless it has lost all of them.
+        return error.kind() == ErrorKind::ClusterConnectionNotFound || error.is_connection_dropped();
+    }
+    error.is_io_error()
+        || error.is_unrecoverable_error()
+        || matches!(error.kind(), ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown))
+}
+
+fn barred(error: &StoreError) -> RedisError {
+    let reason = match error {
+        StoreError::Unavailable(reason) => reason.clone(),
+        other => other.to_string(),
+    };
+    RedisError::from((ErrorKind::Io, "no connection", reason))
+}
+
+/// What a failure of Redis is to callers: what it says, with a hint where it helps.
+fn unavailable(error: &RedisError) -> StoreError {
+    let hint = match (error.kind(), error.code()) {
+        (ErrorKind::AuthenticationFailed, _) | (_, Some("NOAUTH" | "WRONGPASS")) => {
+            "; see store.redis.username and store.redis.password"
+        }
+        (_, Some("NOPERM")) => "; docs/redis.md lists the commands that the user needs",
+        (_, Some("OOM")) => "; raise its maxmemory",
+        (_, Some("MISCONF")) => "; its disk may be full",
+        (ErrorKind::MasterNameNotFoundBySentinel, _) => "; see store.redis.master",
+        _ if error.is_timeout() => " within store.redis.timeout",
+        _ => "",
+    };
+    let what = if error.is_timeout() { "Redis did not answer".to_owned() } else { format!("Redis: {error}") };
+    StoreError::Unavailable(format!("{what}{hint}"))
+}

@@ -1,0 +1,172 @@
+//! A device's record as the fields of a hash, and back.
+//!
+//! ```text
+//! h                header (store/header.rs)
+//! s                what follows from the other fields, for scripts (lua/record.lua)
+//! d                version (1), revision, created at, updated at (8 each), Device
+//! r, a             version (1), length and text of the registration's id, Registration or Applied
+//! c:<association>  session (store/session.rs)
+//! o:<token>        version (1), Observation
+//! q:<id>, x:<id>   version (1), due at (8), StoredOperation or StoredEvent
+//! ```
+
+use prost::Message;
+use redis::Value;
+
+use crate::store::{APPLIED_FOR_MS, DeviceRecord, Header, StoreError, header, session, value};
+
+const VERSION: u8 = 1;
+/// Where the sessions begin in the field `s`.
+const STATE: usize = 40;
+
+/// A record as it was read.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct Stored {
+    pub(super) record: DeviceRecord,
+    /// A tombstone: the device is gone, and writes of its former owners are refused.
+    pub(super) removed: bool,
+    /// When something is to be done; 0: never.
+    pub(super) due: u64,
+    /// Until when nothing but the header is kept; 0: there is more.
+    bare: u64,
+}
+
+impl Stored {
+    /// Reads a hash; `None` if there is none. Observations by token, sessions by the time at which they were established.
+    pub(super) fn read(fields: Fields) -> Result<Option<Self>, StoreError> {
+        if fields.0.is_empty() {
+            return Ok(None);
+        }
+        let mut stored = Self::default();
+        let record = &mut stored.record;
+        for (name, value) in &fields.0 {
+            match (name.as_slice(), name.get(2..)) {
+                (b"h", _) => (record.header, stored.removed) = header::decode(value)?,
+                (b"s", _) => (stored.due, stored.bare) = read_state(value)?,
+                (b"d", _) => record.document = Some(document(value)?),
+                (b"r", _) => record.registration = Some(behind_id(value, "registration")?),
+                (b"a", _) => record.applied = Some(behind_id(value, "applied request")?),
+                ([b'c', b':', ..], Some(key)) => record.sessions.push(session::decode(key, value)?),
+                ([b'o', b':', ..], _) => record.observations.push(behind(1, value, "observation")?),
+                ([b'q', b':', ..], _) => record.operations.push(behind(9, value, "operation")?),
+                ([b'x', b':', ..], _) => record.events.push(behind(9, value, "event")?),
+                _ => return Err(StoreError::Unreadable { what: "field", version: 0 }),
+            }
+        }
+        record.sessions.sort_by_key(|session| (session.established_at, *session.association.as_bytes()));
+        record.observations.sort_by(|a, b| a.token.cmp(&b.token));
+        record.operations.sort_by(|a, b| (a.order, &a.id).cmp(&(b.order, &b.id)));
+        record.events.sort_by(|a, b| (a.time, &a.id).cmp(&(b.time, &b.id)));
+        Ok(Some(stored))
+    }
+
+    /// The record without what is over by now, as a script would leave it; `None` if nothing remains.
+    pub(super) fn at(mut self, now: u64) -> Option<Self> {
+        let was_bare = self.is_bare();
+        let record = &mut self.record;
+        record.sessions.retain(|session| !session.has_expired(now));
+        if record.registration.is_none() && record.applied.as_ref().is_some_and(|it| applied_until(it) <= now)
+        {
+            record.applied = None;
+        }
+        let over = self.is_bare() && (!was_bare || self.bare <= now);
+        (!over).then_some(self)
+    }
+
+    /// The class by which lists have it.
+    pub(super) fn class(&self) -> Option<u8> {
+        let bit = |set: bool, bit: u8| if set { bit } else { 0 };
+        let class = bit(self.record.document.is_some(), 1) | bit(self.record.registration.is_some(), 2);
+        (!self.removed).then_some(class)
+    }
+
+    fn is_bare(&self) -> bool {
+        let DeviceRecord {
+            header: _,
+            document,
+            registration,
+            applied,
+            sessions,
+            observations: _,
+            operations,
+            events,
+        } = &self.record;
+        let lists = sessions.is_empty() && operations.is_empty() && events.is_empty();
+        lists && document.is_none() && registration.is_none() && applied.is_none()
+    }
+}
+
+/// Until when the answer of an applied request counts.
+pub(super) fn applied_until(applied: &value::Applied) -> u64 {
+    applied.time.saturating_add(APPLIED_FOR_MS).max(1)
+}
+
+/// Names and values of a hash.
+#[derive(Debug, Default)]
+pub(super) struct Fields(Vec<(Vec<u8>, Vec<u8>)>);
+
+impl Fields {
+    /// From the answer to HGETALL.
+    pub(super) fn of(answer: Value) -> Result<Self, StoreError> {
+        let flat: Vec<Vec<u8>> = super::answer::list(answer)?;
+        let pairs = flat.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone()));
+        Ok(Self(pairs.collect()))
+    }
+}
+
+/// The due time in the field `s`.
+pub(super) fn read_due(state: &[u8]) -> Result<u64, StoreError> {
+    Ok(read_state(state)?.0)
+}
+
+fn read_state(bytes: &[u8]) -> Result<(u64, u64), StoreError> {
+    let version = bytes.first().copied().unwrap_or(0);
+    if version != VERSION || bytes.len() < STATE {
+        return Err(StoreError::Unreadable { what: "device", version });
+    }
+    let number = |at: usize| bytes[at..at + 6].iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
+    Ok((number(2), number(8)))
+}
+
+/// A document that begins with its revision and times, which its message leaves to them.
+pub(super) fn document(bytes: &[u8]) -> Result<value::Device, StoreError> {
+    let mut document: value::Device = behind(25, bytes, "device document")?;
+    let number =
+        |at: usize| u64::from_be_bytes(bytes[at..at + 8].try_into().expect("invariant: eight bytes"));
+    (document.revision, document.created_at, document.updated_at) = (number(1), number(9), number(17));
+    Ok(document)
+}
+
+/// A value that begins with the id of a registration.
+pub(super) fn with_id(id: &str, message: &impl Message) -> Vec<u8> {
+    let id = id.as_bytes();
+    let length = u8::try_from(id.len()).expect("invariant: ids of registrations were read as such");
+    let mut bytes = [&[VERSION, length], id].concat();
+    message.encode(&mut bytes).expect("invariant: a Vec grows");
+    bytes
+}
+
+fn behind_id<M: Message + Default>(bytes: &[u8], what: &'static str) -> Result<M, StoreError> {
+    behind(2 + usize::from(bytes.get(1).copied().unwrap_or(0)), bytes, what)
+}
+
+/// Version, and for what is queued the time at which it is due; the message.
+pub(super) fn plain(due_at: Option<u64>, message: &impl Message) -> Vec<u8> {
+    let mut bytes = vec![VERSION];
+    bytes.extend(due_at.into_iter().flat_map(u64::to_be_bytes));
+    message.encode(&mut bytes).expect("invariant: a Vec grows");
+    bytes
+}
+
+/// Decodes what lies behind the first bytes.
+fn behind<M: Message + Default>(skip: usize, bytes: &[u8], what: &'static str) -> Result<M, StoreError> {
+    let version = bytes.first().copied().unwrap_or(0);
+    let rest = bytes.get(skip..).filter(|_| version == VERSION);
+    let message = rest.and_then(|rest| M::decode(rest).ok());
+    message.ok_or(StoreError::Unreadable { what, version })
+}
+
+/// A header as a script answers it; `None` for none.
+pub(super) fn read_header(bytes: &[u8]) -> Result<Option<Header>, StoreError> {
+    if bytes.len() < 2 { Ok(None) } else { header::decode(bytes).map(|(header, _)| Some(header)) }
+}

@@ -1,0 +1,403 @@
+//! What a Redis does to a node: it goes away, stands still, refuses, forgets who is the master.
+
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::{
+    config::{RedisMode, RedisTls, Secret},
+    identity::RegistrationId,
+    store::contract::{TempFolder, redis::server, wait},
+};
+
+fn settings(server: &server::Redis) -> Redis {
+    Redis { addresses: vec![server.address()], timeout: Duration::from_millis(500), ..Redis::default() }
+}
+
+fn open(settings: &Redis) -> Result<RedisStore, OpenError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(RedisStore::open(settings))
+}
+
+fn owner() -> Owner {
+    Owner { node: "a".into(), boot: 1 }
+}
+
+fn claim(store: &RedisStore, endpoint: &str) -> Result<Fence, StoreError> {
+    let claim = Claim { create: true, seen: None };
+    let claimed = wait(store.claim(DeviceId::of(endpoint), &owner(), claim))?;
+    Ok(Fence { owner: owner(), term: claimed.term, claims: claimed.claims })
+}
+
+fn registers(store: &RedisStore, endpoint: &str, fence: &Fence, n: u8) -> Result<(), StoreError> {
+    let id = RegistrationId::from_random([n; 16]).to_string();
+    let registration = value::Registration { endpoint: endpoint.into(), id, ..Default::default() };
+    let changes = vec![Change::Registration(Box::new(registration)), Change::Deadline(Some(u64::from(n)))];
+    wait(store.commit(DeviceId::of(endpoint), fence.clone(), changes))
+}
+
+/// Asks again until the store answers.
+fn until_it_answers<T>(mut ask: impl FnMut() -> Result<T, StoreError>) -> T {
+    let until = Instant::now() + Duration::from_secs(30);
+    loop {
+        match ask() {
+            Ok(answer) => return answer,
+            Err(StoreError::Unavailable(_)) if Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+fn reason<T: std::fmt::Debug>(answer: Result<T, StoreError>) -> String {
+    match answer {
+        Err(StoreError::Unavailable(reason)) => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_redis_that_was_killed_is_found_again_with_what_was_answered() {
+    if !server::available() {
+        return;
+    }
+    let mut redis = server::Redis::start();
+    let store = open(&settings(&redis)).unwrap();
+    let fence = claim(&store, "ep").unwrap();
+    registers(&store, "ep", &fence, 1).unwrap();
+    let written = wait(store.load(DeviceId::of("ep"))).unwrap();
+    redis.kill();
+    for _ in 0..3 {
+        let reason = reason(wait(store.load(DeviceId::of("ep"))));
+        assert!(reason.starts_with("Redis"), "{reason}");
+    }
+    redis.restart();
+    assert_eq!(until_it_answers(|| wait(store.load(DeviceId::of("ep")))), written);
+    until_it_answers(|| registers(&store, "ep", &fence, 2));
+}
+
+#[test]
+fn a_redis_that_knows_no_script_any_more_is_given_them_again() {
+    if !server::available() {
+        return;
+    }
+    let redis = server::Redis::start();
+    let store = open(&settings(&redis)).unwrap();
+    let fence = claim(&store, "ep").unwrap();
+    redis.command(&["SCRIPT", "FLUSH"]);
+    registers(&store, "ep", &fence, 1).unwrap();
+}
+
+#[test]
+fn what_a_redis_that_stood_still_finds_in_old_connections_undoes_nothing() {
+    if !server::available() {
+        return;
+    }
+    let redis = server::Redis::start();
+    let store = open(&settings(&redis)).unwrap();
+    let fence = claim(&store, "ep").unwrap();
+    registers(&store, "ep", &fence, 1).unwrap();
+    redis.pause();
+    let reason = reason(registers(&store, "ep", &fence, 2));
+    assert_eq!(reason, "Redis did not answer within store.redis.timeout");
+    redis.resume();
+    until_it_answers(|| registers(&store, "ep", &fence, 3));
+    // Whatever Redis still reads from connections that were given up it has read before it answers this.
+    for _ in 0..10 {
+        let record = wait(store.load(DeviceId::of("ep"))).unwrap().unwrap();
+        assert_eq!(record.header.deadline, Some(3));
+    }
+    let id = RegistrationId::from_random([3; 16]);
+    assert_eq!(wait(store.resolve(Pointer::Registration(id))), Ok(Some(DeviceId::of("ep"))));
+}
+
+#[test]
+fn a_late_write_of_the_same_owner_is_refused() {
+    if !server::available() {
+        return;
+    }
+    let redis = server::Redis::start();
+    let store = open(&settings(&redis)).unwrap();
+    let fence = claim(&store, "ep").unwrap();
+    let write = |number: u64, deadline| {
+        let fence = fence.clone();
+        wait(store.run_for(DeviceId::of("ep"), false, move |device| async move {
+            let changes = Changes::of(vec![Change::Deadline(Some(deadline))])?;
+            device.commit(&fence, &changes, number).await
+        }))
+    };
+    assert_eq!(write(70, 7), Ok(()));
+    assert_eq!(write(70, 7), Ok(()), "the same once more");
+    assert_eq!(reason(write(69, 6)), "a later write came before this one");
+    assert_eq!(write(71, 8), Ok(()));
+    let record = wait(store.load(DeviceId::of("ep"))).unwrap().unwrap();
+    assert_eq!(record.header.deadline, Some(8));
+}
+
+#[test]
+fn what_a_crash_left_half_done_is_mended_by_the_next_claim() {
+    if !server::available() {
+        return;
+    }
+    let redis = server::Redis::start();
+    let store = open(&settings(&redis)).unwrap();
+    let fence = claim(&store, "ep").unwrap();
+    registers(&store, "ep", &fence, 1).unwrap();
+    // As if its owner had died after the record was written, and before all that follows from it.
+    let id = RegistrationId::from_random([1; 16]);
+    let (pointer, key) = (Pointer::Registration(id), format!("gw:rd:{id}"));
+    assert_eq!(redis.command(&["DEL", &key]).trim(), "1");
+    let part = index::part(DeviceId::of("ep"));
+    redis.command(&["DEL", &format!("gw:exp:{part}"), &format!("gw:dev:{part}:2")]);
+    drop(store);
+    let store = open(&settings(&redis)).unwrap();
+    assert_eq!(wait(store.resolve(pointer.clone())), Ok(None));
+    claim(&store, "ep").unwrap();
+    assert_eq!(wait(store.resolve(pointer)), Ok(Some(DeviceId::of("ep"))));
+    assert_eq!(redis.command(&["PTTL", &key]).trim(), "-1");
+    assert_eq!(wait(store.due(9, None, 9)).unwrap().len(), 1);
+    assert_eq!(wait(store.counts()).unwrap().registered, 1);
+}
+
+#[test]
+fn what_nothing_keeps_goes_by_itself() {
+    if !server::available() {
+        return;
+    }
+    let redis = server::Redis::start();
+    let store = open(&settings(&redis)).unwrap();
+    let ttl = |key: &str| redis.command(&["PTTL", key]).trim().parse::<i64>().unwrap();
+    let record = format!("gw:{{{}}}", DeviceId::of("ep"));
+    let fence = claim(&store, "ep").unwrap();
+    assert!((1..=255_000).contains(&ttl(&record)), "a claim from which nothing came");
+    registers(&store, "ep", &fence, 1).unwrap();
+    assert_eq!(ttl(&record), -1);
+    let id = RegistrationId::from_random([1; 16]);
+    let applied = value::Applied { registration: id.to_string(), time: store.0.now(), ..Default::default() };
+    let ended = vec![Change::RemoveRegistration, Change::Applied(applied)];
+    wait(store.commit(DeviceId::of("ep"), fence, ended)).unwrap();
+    assert!((1..=255_000).contains(&ttl(&record)), "a tombstone");
+    assert!((1..=255_000).contains(&ttl(&format!("gw:rd:{id}"))), "what leads to it");
+    redis.command(&["DEL", &record]);
+    for _ in 0..=index::PARTS {
+        wait(store.counts()).unwrap();
+    }
+    let part = index::part(DeviceId::of("ep"));
+    assert_eq!(redis.command(&["ZCARD", &format!("gw:dev:{part}:0")]).trim(), "0", "its entry is swept");
+}
+
+#[test]
+fn a_password_and_a_user_are_what_redis_asks_for() {
+    if !server::available() {
+        return;
+    }
+    let user = ["--user", "node", "on", ">word", "~gw:*", "+@all"];
+    let redis = server::Redis::with(&[&["--requirepass", "secret"][..], &user].concat());
+    let settings = settings(&redis);
+    let refused = open(&settings).err().unwrap().to_string();
+    assert!(refused.contains("store.redis.password"), "{refused}");
+    let folder = TempFolder::new();
+    let file = folder.0.join("password");
+    std::fs::write(&file, "secret\n").unwrap();
+    let with_file = Redis { password_file: Some(file), ..settings.clone() };
+    claim(&open(&with_file).unwrap(), "ep").unwrap();
+    let user = |name: &str, password: &str| Redis {
+        username: Some(name.into()),
+        password: Some(Secret::new(password.into())),
+        ..settings.clone()
+    };
+    claim(&open(&user("node", "word")).unwrap(), "ep").unwrap();
+    let refused = open(&user("node", "other")).err().unwrap().to_string();
+    assert!(refused.contains("store.redis.password") && !refused.contains("other"), "{refused}");
+    let elsewhere = Redis { prefix: "other".into(), ..user("node", "word") };
+    let refused = reason(claim(&open(&elsewhere).unwrap(), "ep").map(|_| ()));
+    assert!(refused.contains("docs/redis.md"), "{refused}");
+}
+
+#[test]
+fn a_redis_that_may_evict_is_refused_at_the_start() {
+    if !server::available() {
+        return;
+    }
+    let redis = server::Redis::with(&["--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru"]);
+    assert!(matches!(open(&settings(&redis)), Err(OpenError::Evicts { .. })));
+}
+
+#[test]
+fn a_redis_behind_tls_is_reached_with_its_authority_alone() {
+    if !server::available() {
+        return;
+    }
+    let folder = TempFolder::new();
+    let path = |name: &str| folder.0.join(name).to_str().unwrap().to_owned();
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
+    std::fs::write(path("cert"), made.cert.pem()).unwrap();
+    std::fs::write(path("key"), made.signing_key.serialize_pem()).unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (cert, key, port) = (path("cert"), path("key"), free.to_string());
+    let args = ["--tls-port", &port, "--tls-cert-file", &cert, "--tls-key-file", &key];
+    let _redis = server::Redis::with(&[&args[..], &["--tls-ca-cert-file", &cert]].concat());
+    let tls = |ca: &str| RedisTls { enabled: true, ca_file: Some(ca.into()), ..RedisTls::default() };
+    let settings = Redis { addresses: vec![format!("localhost:{port}")], ..Redis::default() };
+    let own = RedisTls { cert_file: Some(cert.clone().into()), key_file: Some(key.into()), ..tls(&cert) };
+    claim(&open(&Redis { tls: own, ..settings.clone() }).unwrap(), "ep").unwrap();
+    let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    std::fs::write(path("other"), other.cert.pem()).unwrap();
+    let refused = open(&Redis { tls: tls(&path("other")), ..settings }).err().unwrap();
+    assert!(matches!(refused, OpenError::Store(StoreError::Unavailable(_))), "{refused}");
+}
+
+#[test]
+fn sentinels_name_the_new_master() {
+    if !server::available() {
+        return;
+    }
+    let mut master = server::Redis::start();
+    let replica = server::Redis::with(&["--replicaof", "127.0.0.1", &master.port().to_string()]);
+    let sentinel = server::Redis::sentinel(master.port());
+    let settings = Redis {
+        mode: RedisMode::Sentinel,
+        addresses: vec![sentinel.address()],
+        wait_replicas: 1,
+        ..settings(&master)
+    };
+    let store =
+        until_it_answers(|| open(&settings).map_err(|error| StoreError::Unavailable(error.to_string())));
+    let fence = until_it_answers(|| claim(&store, "ep"));
+    until_it_answers(|| registers(&store, "ep", &fence, 1));
+    until_it_answers(|| {
+        let seen = sentinel.command(&["SENTINEL", "REPLICAS", "mymaster"]);
+        let known = seen.contains(&replica.port().to_string());
+        if known { Ok(()) } else { Err(StoreError::Unavailable(String::new())) }
+    });
+    master.kill();
+    let record = until_it_answers(|| wait(store.load(DeviceId::of("ep")))).unwrap();
+    assert!(record.registration.is_some(), "what a replica had before it was answered");
+    until_it_answers(|| claim(&store, "ep"));
+    let fewer = until_it_answers(|| match registers(&store, "ep", &claim(&store, "ep")?, 2) {
+        Err(StoreError::Unavailable(reason)) if reason.contains("replicas") => Ok(reason),
+        Err(error) => Err(error),
+        Ok(()) => panic!("there is no replica any more"),
+    });
+    assert_eq!(fewer, "fewer than 1 replicas of Redis have the write");
+}
+
+/// A device as a node leaves it: provisioned with a PSK, registered over a session with Connection IDs, two observations.
+fn settle(store: &RedisStore, n: u32) -> Result<DeviceId, StoreError> {
+    let endpoint = format!("urn:imei:{n:015}");
+    let random = |length: usize| n.to_be_bytes().into_iter().cycle().take(length).collect::<Vec<u8>>();
+    let identity = endpoint.clone().into_bytes();
+    let credential = value::Credential {
+        psk_identity: identity.clone(),
+        secret: random(53),
+        modes: vec![2],
+        version: 1,
+        ..Default::default()
+    };
+    let document =
+        value::Device { endpoint: endpoint.clone(), credential: Some(credential), ..Default::default() };
+    wait(store.put_device(document, Expect::Absent))?;
+    let fence = claim(store, &endpoint)?;
+    let session = crate::store::Session {
+        association: crate::identity::AssociationId::from_bytes(random(8).try_into().unwrap()),
+        id: crate::identity::SessionId::from_bytes(random(32).try_into().unwrap()),
+        provisional: false,
+        resumed: false,
+        closed: false,
+        numbers: crate::store::Numbers { write_mark: 1 << 20, read_floor: 900, read_window: u64::MAX },
+        established_at: store.0.now(),
+        heard_at: store.0.now(),
+        expires_at: store.0.now() + 30 * 86_400_000,
+        cid: random(8),
+        peer_cid: Some(6),
+        peer: "10.1.2.3:61616".parse().ok(),
+        local: "10.1.2.4:5684".parse().ok(),
+        mode: value::credential::Mode::Psk,
+        suite: 0xc0a8,
+        credential_version: 1,
+        sealed: random(1 + 8 + 12 + 173 + 16),
+        answer: Vec::new(),
+    };
+    let id = RegistrationId::from_random(random(16).try_into().unwrap()).to_string();
+    let registration = value::Registration {
+        endpoint: endpoint.clone(),
+        id: id.clone(),
+        version: "1.1".into(),
+        lifetime: 300,
+        binding: "U".into(),
+        links: b"</1/0>,</3/0>,</4/0>,</3303/0>".to_vec(),
+        formats: vec![110, 112],
+        profile: "default".into(),
+        registered_at: store.0.now(),
+        updated_at: store.0.now(),
+        security_mode: 2,
+        identity,
+        session: random(32),
+        ..Default::default()
+    };
+    let applied = value::Applied {
+        source: random(32),
+        number: 3,
+        message_id: 900,
+        token: random(8),
+        response: random(24),
+        time: store.0.now(),
+        registration: id,
+        association: random(8),
+    };
+    let observation = |last: u8, path: &str| {
+        Change::Observation(value::Observation {
+            token: [random(7), vec![last]].concat(),
+            paths: vec![path.into()],
+            format: Some(112),
+            state: 1,
+            sequence: Some(900),
+            sequence_at: store.0.now(),
+            ..Default::default()
+        })
+    };
+    let address = |text: &str| text.parse().ok();
+    let changes = vec![
+        Change::Session(Box::new(session)),
+        Change::Registration(Box::new(registration)),
+        Change::Applied(applied),
+        observation(1, "/3/0/9"),
+        observation(2, "/3303/0/5700"),
+        Change::Address {
+            peer: address("10.1.2.3:61616"),
+            local: address("10.1.2.4:5684"),
+            by_address: false,
+        },
+        Change::PathNode("a".into()),
+        Change::Deadline(Some(store.0.now() + 405_000)),
+        Change::Activated,
+    ];
+    wait(store.commit(DeviceId::of(&endpoint), fence, changes))?;
+    Ok(DeviceId::of(&endpoint))
+}
+
+#[test]
+fn a_psk_device_with_two_observations_takes_little_of_redis() {
+    const DEVICES: u32 = 2_000;
+    if !server::available() {
+        return;
+    }
+    let redis = server::Redis::with(&["--hash-max-listpack-value", "1024"]);
+    let store = open(&settings(&redis)).unwrap();
+    let used = || {
+        let info = redis.command(&["INFO", "memory"]);
+        let used = info.lines().find_map(|line| line.strip_prefix("used_memory_dataset:"));
+        used.unwrap().trim().parse::<f64>().unwrap()
+    };
+    settle(&store, 0).unwrap();
+    let before = used();
+    let last = (1..=DEVICES).map(|n| settle(&store, n).unwrap()).last().unwrap();
+    let all = (used() - before) / f64::from(DEVICES);
+    let of = |key: &str| redis.command(&["MEMORY", "USAGE", key, "SAMPLES", "0"]).trim().to_owned();
+    let record = of(&format!("gw:{{{last}}}"));
+    let psk = of(&format!("gw:psk:urn:imei:{DEVICES:015}"));
+    println!(
+        "{all:.0} bytes per device, all keys; the record {record}, the pointer from its PSK identity {psk}"
+    );
+    assert!(record.parse::<f64>().unwrap() <= 1_434.0, "{record}");
+}
