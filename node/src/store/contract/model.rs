@@ -195,7 +195,10 @@ impl Model {
         let mut there: BTreeSet<_> =
             known.record.sessions.iter().map(|session| session.association).collect();
         let mut moved = |change: &Change| match change {
-            Change::Session(session) => there.insert(session.association) || true,
+            Change::Session(session) => {
+                there.insert(session.association);
+                true
+            }
             Change::Promote { association, .. } => there.contains(association),
             change => matches!(change, Change::SessionAddress { .. }),
         };

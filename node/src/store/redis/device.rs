@@ -6,7 +6,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, LazyLock},
+    sync::{Arc, LazyLock, atomic::Ordering},
 };
 
 use futures_util::future::{try_join, try_join_all};
@@ -146,13 +146,9 @@ impl Device {
         Ok(())
     }
 
-    pub(super) async fn commit(
-        &self,
-        fence: &Fence,
-        changes: &Changes,
-        number: u64,
-    ) -> Result<(), StoreError> {
+    pub(super) async fn commit(&self, fence: &Fence, changes: &Changes) -> Result<(), StoreError> {
         crate::failpoint::hit("store.before_commit", &changes.labels);
+        let number = self.shared.writes.fetch_add(1, Ordering::Relaxed);
         let result = self.try_commit(fence, changes, number).await;
         match &result {
             // Whether it was written, and what followed from it, nobody knows.
@@ -170,7 +166,13 @@ impl Device {
         result
     }
 
-    async fn try_commit(&self, fence: &Fence, changes: &Changes, number: u64) -> Result<(), StoreError> {
+    /// `number`: of this write among all of this process.
+    pub(super) async fn try_commit(
+        &self,
+        fence: &Fence,
+        changes: &Changes,
+        number: u64,
+    ) -> Result<(), StoreError> {
         let mut made = Vec::new();
         let mut reserve = changes.new;
         let result = loop {

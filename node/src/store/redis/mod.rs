@@ -306,10 +306,9 @@ impl StateStore for RedisStore {
     }
 
     fn commit(&self, device: DeviceId, fence: Fence, changes: Vec<Change>) -> StoreFuture<()> {
-        let number = self.0.writes.fetch_add(1, Ordering::Relaxed);
         match Changes::of(changes) {
             Ok(changes) => self.run_for(device, changes.weighty, move |device| async move {
-                device.commit(&fence, &changes, number).await
+                device.commit(&fence, &changes).await
             }),
             Err(error) => Box::pin(std::future::ready(Err(error))),
         }
