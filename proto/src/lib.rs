@@ -1,5 +1,5 @@
-//! Generated types of the `.proto` files: the admin API ([`v1`]), what consumers read ([`events`]) and what the
-//! store keeps ([`store`]).
+//! Generated types of the `.proto` files: the admin API ([`v1`]), what consumers read ([`events`]), what the store keeps
+//! ([`store`]) and what nodes say to each other ([`cluster`]).
 #![allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, unused_qualifications)]
 
 /// `godwit.v1`: the admin API.
@@ -23,5 +23,13 @@ pub mod store {
     }
 }
 
-/// The compiled descriptors of all files, for gRPC reflection.
+/// `godwit.cluster.v1`: the link between nodes.
+pub mod cluster {
+    /// Version 1 of the link.
+    pub mod v1 {
+        tonic::include_proto!("godwit.cluster.v1");
+    }
+}
+
+/// The compiled descriptors of all files but those of [`cluster`], for gRPC reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
