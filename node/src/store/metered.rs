@@ -4,13 +4,15 @@ use std::sync::{
     Arc, Mutex, PoisonError,
     atomic::{AtomicBool, Ordering},
 };
+use std::time::Duration;
 
 use super::{
-    Change, Claim, Claimed, Counts, DeviceFilter, DeviceRecord, DocumentKey, DocumentKind, Due, Expect,
-    Fence, Lane, Page, PageRequest, Pointer, StateStore, StoreError, StoreFuture, value,
+    Change, Changes, Claim, Claimed, Counts, Cursor, DeviceFilter, DeviceRecord, DocumentKey, DocumentKind,
+    Due, Expect, Fence, Lane, Page, PageRequest, Pointer, StateStore, StoreError, StoreFuture, value,
 };
 use crate::{
     clock,
+    cluster::{Beat, Member},
     health::{Hold, Readiness},
     identity::{DeviceId, Owner},
     metrics::{self, labels::StoreCall},
@@ -129,6 +131,18 @@ impl StateStore for Metered {
 
     fn extend_lanes(&self, owner: &Owner, second: u32) -> StoreFuture<u32> {
         self.time(StoreCall::Lane, self.inner.extend_lanes(owner, second))
+    }
+
+    fn is_shared(&self) -> bool {
+        self.inner.is_shared()
+    }
+
+    fn heartbeat(&self, member: Member, ttl: Duration) -> StoreFuture<Beat> {
+        self.time(StoreCall::Heartbeat, self.inner.heartbeat(member, ttl))
+    }
+
+    fn changes(&self, after: Option<Cursor>) -> StoreFuture<Changes> {
+        self.time(StoreCall::Changes, self.inner.changes(after))
     }
 
     fn probe(&self) -> StoreFuture<()> {

@@ -7,6 +7,7 @@
 //! pointer    what finds a device: registration id, address, connection id, identity, key
 //! lane       a shard's share of the nonce space
 //! document   what operators provision: devices, profiles, models
+//! changes    what operators have changed, for other nodes
 //! page       lists, page by page
 //! error      what can go wrong, by fault
 //! embedded   the store of a single node, in a folder or in memory
@@ -22,6 +23,7 @@
 //! `store.fsync = "group"` and a replicated one promise more. Requests for one device take effect in the order of the
 //! calls, even before their futures are polled.
 
+pub mod changes;
 #[cfg(test)]
 mod contract;
 pub mod document;
@@ -36,8 +38,9 @@ pub mod record;
 pub mod redis;
 pub mod session;
 
-use std::{future::Future, pin::Pin};
+use std::{cmp::Ordering, future::Future, pin::Pin, time::Duration};
 
+pub use changes::{Changed, Changes, Cursor};
 pub use document::{DocumentKey, DocumentKind, Expect};
 pub use error::{Refused, StoreError};
 /// The messages in which the store keeps things.
@@ -48,7 +51,10 @@ pub use pointer::Pointer;
 pub use record::{Change, DeviceRecord, Header};
 pub use session::{Numbers, SESSIONS, Session};
 
-use crate::identity::{DeviceId, Owner};
+use crate::{
+    cluster::{Beat, Member},
+    identity::{DeviceId, Owner},
+};
 
 /// How long an answer to a state-changing request is kept, in milliseconds: EXCHANGE_LIFETIME (RFC 7252 §4.8.2).
 /// A removed device or registration leaves its tombstone for as long.
@@ -106,6 +112,26 @@ pub trait StateStore: Send + Sync + 'static {
     ///
     /// Errors: [`StoreError::LanesLost`]: another process has taken them; open no further second.
     fn extend_lanes(&self, owner: &Owner, second: u32) -> StoreFuture<u32>;
+
+    /// Whether other nodes work on it too. Then it carries heartbeats and changes.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// Says that a process lives, for a time from now, and answers who else does. One that says so again takes the place of
+    /// what it said before; another run of the same node stands beside it until its own time is over.
+    ///
+    /// Errors: [`StoreError::Invalid`] from a store that has one process only, and knows.
+    fn heartbeat(&self, _: Member, _: Duration) -> StoreFuture<Beat> {
+        Box::pin(std::future::ready(Err(StoreError::Invalid { what: "a heartbeat" })))
+    }
+
+    /// What was changed behind a place by [`put_device`](Self::put_device), [`remove_device`](Self::remove_device),
+    /// [`put_document`](Self::put_document) and [`remove_document`](Self::remove_document), at any node. Without a place: nothing,
+    /// but where the stream ends now. Answers at once, also where there is nothing.
+    fn changes(&self, _: Option<Cursor>) -> StoreFuture<Changes> {
+        Box::pin(std::future::ready(Ok(Changes::default())))
+    }
 
     /// Writes a mark that nobody reads, to see whether it can write.
     fn probe(&self) -> StoreFuture<()>;
@@ -190,6 +216,18 @@ pub struct Fence {
     pub term: u64,
     /// The claim counter of that claim, written where the store knows a lower one.
     pub claims: u32,
+}
+
+impl Fence {
+    /// Whether a write under it would be taken, by what the store says of the device.
+    #[must_use]
+    pub fn outranks(&self, header: &Header) -> bool {
+        match header.term.cmp(&self.term) {
+            Ordering::Less => true,
+            Ordering::Equal => header.owner.as_ref() == Some(&self.owner),
+            Ordering::Greater => false,
+        }
+    }
 }
 
 /// A device that waits for something to be done.

@@ -1,5 +1,6 @@
 //! What every state store must do: one suite, run on each.
 
+mod beats;
 mod claims;
 mod documents;
 mod due;
@@ -125,6 +126,18 @@ macro_rules! suite {
             }
         }
     };
+}
+
+/// What only a store does that carries heartbeats.
+mod beating {
+    use super::*;
+
+    contract! { Some(InMemory::new());
+        beats:
+            whoever_beats_is_listed_for_its_time,
+            a_member_is_what_it_said_last_and_another_run_is_another_member,
+            a_heartbeat_tells_the_stores_time_and_since_when_it_is_there;
+    }
 }
 
 suite!(memory, Some(InMemory::new()));

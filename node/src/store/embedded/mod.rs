@@ -6,6 +6,7 @@
 //! device      claims, commits, and what follows from them
 //! documents   profiles and models
 //! lanes       shares of the nonce space
+//! beats       heartbeats, which are not kept
 //! row         a device's row
 //! due         reading the due index
 //! engine      what is asked of a key-value engine; the one in memory
@@ -14,6 +15,7 @@
 //! Reads go straight to the engine on the caller's thread (2 to 10 µs from memory, more from disk) and see all that
 //! was answered. Writes go through one thread, which answers after the commit.
 
+mod beats;
 mod device;
 mod documents;
 mod due;
@@ -24,8 +26,9 @@ mod row;
 mod txn;
 mod writer;
 
-use std::{future::ready, path::Path, sync::Arc};
+use std::{future::ready, path::Path, sync::Arc, time::Duration};
 
+use beats::Beats;
 use data_encoding::BASE32_NOPAD;
 use device::DueList;
 use engine::{Engine, Memory, Table};
@@ -39,7 +42,10 @@ use super::{
     Change, Claim, Claimed, Counts, DeviceFilter, DeviceRecord, DocumentKey, DocumentKind, Due, Expect,
     Fence, Lane, Page, PageRequest, Pointer, StateStore, StoreError, StoreFuture, page::PAGE_LIMIT, value,
 };
-use crate::identity::{DeviceId, Owner};
+use crate::{
+    cluster::{Beat, Member},
+    identity::{DeviceId, Owner},
+};
 
 /// Rows that one page of a filtered list reads at most.
 const PAGE_READS: usize = 4_000;
@@ -67,6 +73,8 @@ pub struct Embedded {
     // Before the engine, so that the thread has ended when the folder closes.
     writer: Writer,
     engine: Arc<dyn Engine>,
+    clock: Clock,
+    beats: Beats,
 }
 
 impl Embedded {
@@ -83,8 +91,10 @@ impl Embedded {
     }
 
     fn start(engine: Arc<dyn Engine>, options: Options) -> Result<Self, StoreError> {
-        let writer = Writer::start(Arc::clone(&engine), options.clock, options.sync, options.waiting)?;
-        Ok(Self { writer, engine })
+        let clock = options.clock;
+        let writer = Writer::start(Arc::clone(&engine), clock.clone(), options.sync, options.waiting)?;
+        let beats = Beats::new(clock());
+        Ok(Self { writer, engine, clock, beats })
     }
 
     fn read_record(&self, device: DeviceId) -> Result<Option<DeviceRecord>, StoreError> {
@@ -235,6 +245,10 @@ impl StateStore for Embedded {
     fn extend_lanes(&self, owner: &Owner, second: u32) -> StoreFuture<u32> {
         let owner = owner.clone();
         self.writer.submit(Durable::Always, move |txn| lanes::extend(txn, &owner, second))
+    }
+
+    fn heartbeat(&self, member: Member, ttl: Duration) -> StoreFuture<Beat> {
+        answered(Ok(self.beats.beat((self.clock)(), member, ttl)))
     }
 
     fn probe(&self) -> StoreFuture<()> {
