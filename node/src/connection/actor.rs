@@ -17,14 +17,15 @@ use super::{
 };
 use crate::{
     clock,
+    cluster::{Answer, Residence, Verdict, reply::Reply},
     endpoint::{
         Delivery, foreign,
-        link::{Call, Downlink, Link, Security, Uplink},
+        link::{Call, Downlink, Link, Uplink},
     },
     identity::{DeviceId, RegistrationId},
     ingress::admission::Handshake,
     metrics::labels,
-    shard::{ActorKey, Target, outbox::Transmit, timers::TimerKey},
+    shard::{ActorKey, Target, outbox::PeerId, timers::TimerKey},
 };
 
 /// How long a connection without an endpoint stays: as long as its answers may be asked for again.
@@ -40,6 +41,8 @@ pub(super) enum Input {
         from: Place,
         /// The payload.
         bytes: Box<[u8]>,
+        /// Another node has received it, and waits for this.
+        reply: Option<Reply>,
     },
     /// A ClientHello with a good cookie.
     Hello {
@@ -86,6 +89,8 @@ pub(super) struct ConnectionActor {
     linked: bool,
     /// Without an endpoint: when the connection goes.
     unlinked_until: Option<Instant>,
+    /// Where the device's datagrams come in, as long as that is another node.
+    residence: Option<Box<Residence>>,
 }
 
 impl ConnectionActor {
@@ -98,8 +103,7 @@ impl ConnectionActor {
         progress: Rc<Progress>,
     ) -> Self {
         let timer = shard.timers.insert(Target::Connection(key));
-        let Place { socket, remote, local } = place;
-        let link = Link { connection: key, socket, remote, local, security: Security::NoSec };
+        let link = Link::plain(key, place);
         Self {
             shard,
             core,
@@ -110,6 +114,7 @@ impl ConnectionActor {
             armed: None,
             linked: false,
             unlinked_until: None,
+            residence: None,
         }
     }
 
@@ -157,8 +162,7 @@ impl ConnectionActor {
         if self.lower.is_some() {
             return self.seal(now, &message);
         }
-        let datagram = Transmit { to: self.link.remote, from: self.link.local, bytes: message };
-        self.shard.outbox.push(self.link.socket, datagram);
+        self.shard.send(self.link.place(), message);
     }
 
     pub(super) fn hand_up(&mut self, now: Instant, device: DeviceId, uplink: Uplink) {
@@ -201,6 +205,24 @@ impl ConnectionActor {
             };
             address.do_send(Input::Answer(downlink));
         });
+    }
+
+    /// Takes note of where the newest datagram came in. A device that stays at another node is given up to it.
+    pub(super) fn reside(&mut self, via: Option<PeerId>) {
+        self.progress.heard_via(via);
+        let Some(peer) = via else {
+            self.residence = None;
+            return;
+        };
+        let neighbours = self.shard.endpoints.neighbours();
+        let (Some(by), Some(membership)) = (neighbours.owner(peer), neighbours.membership()) else { return };
+        let validity = membership.validity(clock::boot());
+        let verdict = self.residence.get_or_insert_default().presented(&by, true, &validity);
+        if verdict == Verdict::GiveUp
+            && let Some(device) = self.core.device()
+        {
+            self.shard.endpoints.hand_over(device);
+        }
     }
 
     fn rearm(&mut self, now: Instant, ctx: &mut Context<Self>) {
@@ -265,11 +287,20 @@ impl Handler<Input> for ConnectionActor {
         }
         let now = clock::now();
         match input {
-            Input::Datagram { from, bytes } if self.lower.is_some() => self.handle_sealed(now, from, bytes),
-            Input::Datagram { from, bytes } => {
-                self.link.local = from.local.or(self.link.local);
+            Input::Datagram { from, bytes, reply } if self.lower.is_some() => {
+                let taken = self.handle_sealed(now, from, bytes);
+                if let Some(reply) = reply {
+                    reply.answer(if taken { Answer::Handled } else { Answer::Replay });
+                }
+            }
+            Input::Datagram { from, bytes, reply } => {
+                (self.link.local, self.link.via) = (from.local.or(self.link.local), from.via);
                 let fate = self.core.handle_datagram(now, &bytes);
                 self.count(fate);
+                self.reside(from.via);
+                if let Some(reply) = reply {
+                    reply.answer(Answer::Handled);
+                }
             }
             Input::Hello { from, permit, bytes } => self.handle_hello(now, from, permit, &bytes),
             Input::Resolved { ticket, answer, failed } => self.handle_resolved(now, ticket, answer, failed),

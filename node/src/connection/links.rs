@@ -13,7 +13,10 @@ use crate::{
     endpoint::link::{Downlink, Link, Links, Reach, Security},
     identity::{AssociationId, DeviceId},
     ingress::{shard::Listener, socket::Kind},
-    shard::{ActorKey, outbox::SocketId},
+    shard::{
+        ActorKey,
+        outbox::{PeerId, SocketId},
+    },
     store::{Numbers, Session},
 };
 
@@ -39,7 +42,7 @@ impl Links for Connections {
                 let place = self.place(peer, local, false)?;
                 let open = self.by_peer.borrow().get(&(place.socket, peer)).copied();
                 let connection = open.unwrap_or_else(|| self.open(place, Some(device)));
-                Some(link(connection, place))
+                Some(Link::plain(connection, place))
             }
             Reach::Session { session, exact } => self.reach_session(device, &session, exact),
         }
@@ -47,6 +50,10 @@ impl Links for Connections {
 
     fn local(&self, link: &Link) -> Option<SocketAddr> {
         self.local_of(link)
+    }
+
+    fn via(&self, connection: ActorKey) -> Option<PeerId> {
+        self.table.with(connection, |resident| resident.progress.via())?
     }
 
     fn numbers(&self, connection: ActorKey) -> Option<(AssociationId, Numbers)> {
@@ -79,7 +86,7 @@ impl Connections {
         });
         // At once: its endpoint may give the device up before the actor has begun.
         ground.attach(device, connection);
-        Some(link(connection, place))
+        Some(Link::plain(connection, place))
     }
 
     /// Where the device of a stored session was.
@@ -97,12 +104,26 @@ impl Connections {
         let kind = if secured { Kind::Dtls } else { Kind::Plain };
         let socket = socket_for(&self.bound, kind, peer, local)?;
         let local = local.map(|local| local.ip()).filter(|ip| !ip.is_unspecified());
-        Some(Place { socket, remote: peer, local })
+        Some(Place { socket, remote: peer, local, via: None })
     }
 }
 
-fn link(connection: ActorKey, Place { socket, remote, local }: Place) -> Link {
-    Link { connection, socket, remote, local, security: Security::NoSec }
+impl Link {
+    /// Of a connection without DTLS.
+    pub(super) fn plain(connection: ActorKey, place: Place) -> Self {
+        let Place { socket, remote, local, via } = place;
+        Self { connection, socket, remote, local, via, security: Security::NoSec }
+    }
+
+    /// The same where the device is now.
+    pub(super) fn at(self, place: Place) -> Self {
+        Self { security: self.security, ..Self::plain(self.connection, place) }
+    }
+
+    /// Where the device is.
+    pub(super) fn place(&self) -> Place {
+        Place { socket: self.socket, remote: self.remote, local: self.local, via: self.via }
+    }
 }
 
 /// The socket by which a peer is reached: the one that it sends to, or else the first of its family.

@@ -15,14 +15,7 @@ mod secured;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    cell::RefCell,
-    collections::HashMap,
-    net::{IpAddr, SocketAddr},
-    rc::Rc,
-    sync::Arc,
-    time::Instant,
-};
+use std::{cell::RefCell, collections::HashMap, net::SocketAddr, rc::Rc, sync::Arc, time::Instant};
 
 use actix::{Actor, Addr, prelude::SendError};
 use godwit_coap::BlockSize;
@@ -37,7 +30,8 @@ use self::{
     secured::Lower,
 };
 use crate::{
-    endpoint::Endpoints,
+    cluster::reply::Reply,
+    endpoint::{Arrived, Endpoints},
     entropy,
     identity::{AssociationId, DeviceId},
     ingress::{admission::Handshake, shard::Listener},
@@ -115,14 +109,49 @@ impl Connections {
         let Some(key) = self.by_peer.borrow().get(&(from.socket, from.remote)).copied() else {
             return Offer::Unknown;
         };
-        self.send_to(key, Input::Datagram { from, bytes: bytes.into() })
+        self.send_to(key, Input::Datagram { from, bytes: bytes.into(), reply: None })
     }
 
     /// Hands a record to the connection that its Connection ID leads to.
     pub fn offer_named(&self, cid: &Cid, from: Place, bytes: &[u8]) -> Offer {
         let found = self.ground.as_ref().and_then(|ground| ground.find(cid));
         let Some(key) = found else { return Offer::Unknown };
-        self.send_to(key, Input::Datagram { from, bytes: bytes.into() })
+        self.send_to(key, Input::Datagram { from, bytes: bytes.into(), reply: None })
+    }
+
+    /// Hands what came to another node to the connection of that device, by the association in whose keys it is or by its
+    /// sender's address.
+    ///
+    /// # Errors
+    /// There is none: the reply comes back.
+    pub fn present(
+        &self,
+        device: DeviceId,
+        association: Option<AssociationId>,
+        from: Place,
+        bytes: &[u8],
+        reply: Reply,
+    ) -> Result<(), Reply> {
+        let by_address = self.by_peer.borrow().get(&(from.socket, from.remote)).copied();
+        let key = match (&self.ground, association) {
+            (Some(ground), Some(association)) => {
+                let by_name = ground.find(&Cid(*association.as_bytes()));
+                let own = ground.of_device(device);
+                [by_name, by_address].into_iter().flatten().find(|key| own.contains(key))
+            }
+            (_, None) => by_address,
+            (None, Some(_)) => None,
+        };
+        let Some(key) = key else { return Err(reply) };
+        let mut reply = Some(reply);
+        let sent = self.table.with(key, |resident| {
+            let input = Input::Datagram { from, bytes: bytes.into(), reply: reply.take() };
+            resident.address.try_send(input)
+        });
+        if let Some(Err(SendError::Full(_))) = sent {
+            self.metrics.mailbox_drops[labels::Arrow::IngressConnection].increment(1);
+        }
+        reply.map_or(Ok(()), Err)
     }
 
     fn send_to(&self, key: ActorKey, input: Input) -> Offer {
@@ -244,14 +273,24 @@ impl Connections {
         self.table.with(key, |resident| resident.address.do_send(Input::Deadline));
     }
 
+    /// Routes datagrams once more: their device is not here after all.
+    fn come_back(&self, waiting: Vec<(Place, Box<[u8]>)>) {
+        let arrived = waiting.into_iter().map(|(from, bytes)| {
+            let Place { socket, remote, local, via } = from;
+            Arrived { socket, from: remote, to: local, via, bytes }
+        });
+        self.endpoints.come_back(arrived);
+    }
+
     /// CoAP parameters.
     pub fn coap(&self) -> Arc<godwit_coap::Config> {
         self.coap.clone()
     }
 
     /// Sends a datagram that belongs to no connection.
-    pub fn send(&self, socket: SocketId, to: SocketAddr, from: Option<IpAddr>, bytes: Vec<u8>) {
-        self.outbox.push(socket, Transmit { to, from, bytes });
+    pub fn send(&self, to: Place, bytes: Vec<u8>) {
+        let Place { socket, remote, local, via } = to;
+        self.outbox.push(socket, Transmit { to: remote, from: local, via, bytes });
     }
 
     /// How many connections there are.
@@ -262,6 +301,11 @@ impl Connections {
     /// Whether there is no connection.
     pub fn is_empty(&self) -> bool {
         self.table.is_empty()
+    }
+
+    /// The shard's sockets.
+    pub fn bound(&self) -> &[Listener] {
+        &self.bound
     }
 
     /// The address that a socket is bound to.

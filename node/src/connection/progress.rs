@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use crate::{identity::AssociationId, store::Numbers};
+use crate::{identity::AssociationId, shard::outbox::PeerId, store::Numbers};
 
 /// What a connection's actor shares with the table that it stands in.
 #[derive(Debug, Default)]
@@ -11,6 +11,8 @@ pub(super) struct Progress {
     /// What the endpoint has said and the actor has not done yet.
     pending: Cell<u16>,
     retired: Cell<bool>,
+    /// The node by which the device was last heard.
+    via: Cell<Option<PeerId>>,
 }
 
 /// Records that doing one thing for the endpoint may take.
@@ -64,6 +66,16 @@ impl Progress {
         self.clear();
         let write_mark = numbers.write_mark + u64::from(self.pending.get()) * RECORDS_EACH;
         Some((association, Numbers { write_mark, ..numbers }))
+    }
+
+    /// The device was heard by way of this node.
+    pub(super) fn heard_via(&self, via: Option<PeerId>) {
+        self.via.set(via);
+    }
+
+    /// The node by which the device was last heard, if that is another one.
+    pub(super) fn via(&self) -> Option<PeerId> {
+        self.via.get()
     }
 
     pub(super) fn is_retired(&self) -> bool {

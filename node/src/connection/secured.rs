@@ -36,7 +36,6 @@ use crate::{
         dtls::{AddressMove, Claim, Mode, Outcome, RecordDrop, Resumption, SessionEnd as Ended},
         labels::DropReason,
     },
-    shard::outbox::Transmit,
     store::Session,
 };
 
@@ -156,17 +155,20 @@ impl ConnectionActor {
         fate::count(&self.shard.metrics.dtls, &fate);
     }
 
-    pub(super) fn handle_sealed(&mut self, now: Instant, from: Place, bytes: Box<[u8]>) {
+    /// `false`: nothing in it is fresh and authentic.
+    pub(super) fn handle_sealed(&mut self, now: Instant, from: Place, bytes: Box<[u8]>) -> bool {
         match self.lower.as_deref_mut() {
             Some(Lower::Open(open)) => {
                 let fate = open.channel.handle_datagram(now, from, &bytes);
                 fate::count(&self.shard.metrics.dtls, &fate);
+                return fate.is_authentic();
             }
             Some(Lower::Claiming(claiming)) if claiming.waiting.len() < WAITING => {
                 claiming.waiting.push((from, bytes));
             }
             _ => self.shard.metrics.datagrams_dropped[DropReason::Admission].increment(1),
         }
+        true
     }
 
     /// Does one thing that DTLS says; `false` if there is none.
@@ -188,9 +190,9 @@ impl ConnectionActor {
 
     fn send_datagram(&mut self, bytes: Vec<u8>) {
         let Some(channel) = self.channel() else { return };
-        let Place { socket, remote, local } = channel.place();
+        let place = channel.place();
         self.shard.metrics.dtls.records_sent.increment(1);
-        self.shard.outbox.push(socket, Transmit { to: remote, from: local, bytes });
+        self.shard.send(place, bytes);
     }
 
     /// Seals a message of the core.
@@ -217,6 +219,9 @@ impl ConnectionActor {
         let (place, ping) = (channel.place(), channel.ping());
         let pong = channel.is_pong(&plaintext);
         self.moved(moved, place);
+        if newest {
+            self.reside(place.via);
+        }
         if let Some(ping) = ping {
             self.seal(now, &ping);
         }
@@ -251,14 +256,14 @@ impl ConnectionActor {
         let moves = &self.shard.metrics.dtls.address_moves;
         match moved {
             Moved::Stayed => {
-                self.link.local = place.local;
+                (self.link.local, self.link.via) = (place.local, place.via);
                 return;
             }
             Moved::Refused => return moves[AddressMove::Refused].increment(1),
             Moved::Provisional => moves[AddressMove::Provisional].increment(1),
             Moved::Confirmed => moves[AddressMove::Confirmed].increment(1),
         }
-        (self.link.socket, self.link.remote, self.link.local) = (place.socket, place.remote, place.local);
+        self.link = self.link.at(place);
         if moved == Moved::Confirmed
             && let (Some(device), Some(secured)) = (self.core.device(), self.secured())
         {
@@ -426,15 +431,19 @@ impl ConnectionActor {
                     open.channel.close(now);
                     while let Some(output) = open.channel.poll() {
                         if let Output::Transmit(bytes) = output {
-                            let Place { socket, remote, local } = open.channel.place();
-                            self.shard.outbox.push(socket, Transmit { to: remote, from: local, bytes });
+                            self.shard.send(open.channel.place(), bytes);
                         }
                     }
                     ctx.stop();
                 }
             }
             Downlink::SessionRefused { association, reason } => {
-                if let Some(Lower::Claiming(_)) = self.lower.as_deref() {
+                if let Some(Lower::Claiming(claiming)) = self.lower.as_deref_mut() {
+                    if reason == Refusal::Elsewhere {
+                        // Claimed at another node since it was looked up: now that one is asked.
+                        let waiting = std::mem::take(&mut claiming.waiting);
+                        self.shard.come_back(waiting);
+                    }
                     self.shard.metrics.dtls.claims[Claim::Lost].increment(1);
                     return ctx.stop();
                 }
@@ -478,7 +487,7 @@ impl ConnectionActor {
         self.lower = Some(Box::new(Lower::open(channel, Some(device))));
         self.take_session(device);
         for (from, bytes) in waiting {
-            self.handle_sealed(now, from, bytes);
+            let _ = self.handle_sealed(now, from, bytes);
         }
     }
 
@@ -523,13 +532,7 @@ impl ConnectionActor {
         if (self.link.socket, self.link.remote) != (place.socket, place.remote) {
             self.shard.readdress(key, (self.link.socket, self.link.remote), None);
         }
-        self.link = Link {
-            connection: key,
-            socket: place.socket,
-            remote: place.remote,
-            local: place.local,
-            security: Security::Dtls(secured),
-        };
+        self.link = Link { security: Security::Dtls(secured), ..Link::plain(key, place) };
         // By its address it is found only where nothing else leads to it: another device may come from there.
         let at = (!named).then_some((place.socket, place.remote));
         self.shard.readdress(key, (place.socket, place.remote), at);

@@ -229,7 +229,8 @@ mod tests {
             let datagram = received.datagram(0).unwrap();
             assert_eq!(datagram.bytes, b"ping");
             assert_eq!(datagram.to, Some("127.7.7.7".parse().unwrap()));
-            let answer = Transmit { to: datagram.from, from: datagram.to, bytes: b"pong".to_vec() };
+            let answer =
+                Transmit { to: datagram.from, from: datagram.to, via: None, bytes: b"pong".to_vec() };
             assert_eq!(socket.send(&mut SendBatch::new(), &[answer]), 0);
             let mut buffer = [0; 16];
             let (length, from) = client.recv_from(&mut buffer).unwrap();
@@ -248,7 +249,7 @@ mod tests {
             assert_eq!(socket.receive(&mut received).await.unwrap(), 1);
             let datagram = received.datagram(0).unwrap();
             assert_eq!(datagram.from, client.local_addr().unwrap());
-            let answer = Transmit { to: datagram.from, from: datagram.to, bytes: b"y".to_vec() };
+            let answer = Transmit { to: datagram.from, from: datagram.to, via: None, bytes: b"y".to_vec() };
             assert_eq!(socket.send(&mut SendBatch::new(), &[answer]), 0);
             let mut buffer = [0; 16];
             assert_eq!(client.recv_from(&mut buffer).unwrap().0, 1);
@@ -265,9 +266,9 @@ mod tests {
                 .unwrap();
             let client = UdpSocket::bind("127.0.0.1:0").unwrap();
             let to = client.local_addr().unwrap();
-            let good = |byte| Transmit { to, from: None, bytes: vec![byte] };
+            let good = |byte| Transmit { to, from: None, via: None, bytes: vec![byte] };
             let unreachable =
-                Transmit { to: "255.255.255.255:9".parse().unwrap(), from: None, bytes: vec![0] };
+                Transmit { to: "255.255.255.255:9".parse().unwrap(), from: None, via: None, bytes: vec![0] };
             assert_eq!(socket.send(&mut SendBatch::new(), &[good(1), unreachable, good(2)]), 1);
             let mut buffer = [0; 16];
             for expected in [1, 2] {

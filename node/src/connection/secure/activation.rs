@@ -52,7 +52,7 @@ impl Wanted {
 }
 
 impl Ground {
-    /// The session of a device to which one of these datagrams verifiably belongs. Costs a key schedule and one decryption per
+    /// The session of a device to which one of these datagrams verifiably belongs, and which datagram. Costs a key schedule and one decryption per
     /// datagram and session.
     pub fn authenticate(
         &self,
@@ -61,7 +61,7 @@ impl Ground {
         record: &DeviceRecord,
         wanted: Wanted,
         datagrams: &[(Place, Box<[u8]>)],
-    ) -> Option<AssociationId> {
+    ) -> Option<(AssociationId, usize)> {
         let live = record.sessions.iter().filter(|session| session.is_live() && wanted.is(session));
         let own = live.filter_map(|session| {
             let stored = stored::open(&self.settings().sealer, device, session, false)?;
@@ -70,11 +70,11 @@ impl Ground {
         own.into_iter().find_map(|(association, stored)| {
             // Of no use but this: what it says is thrown away with it.
             let mut trial = Association::resume(stored, Numbering::Jump);
-            let fits = datagrams.iter().any(|(_, datagram)| {
+            let fits = datagrams.iter().position(|(_, datagram)| {
                 let act = |cx: &mut godwit_dtls::Context<'_>| trial.handle_datagram(cx, datagram);
                 self.with(now, NOBODY, &mut Minted::new(), act).is_authentic()
             });
-            fits.then_some(association)
+            fits.map(|at| (association, at))
         })
     }
 }

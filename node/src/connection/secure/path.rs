@@ -12,7 +12,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::shard::outbox::SocketId;
+use crate::shard::outbox::{PeerId, SocketId};
 
 /// How many times the bytes that came from an unproven address may be sent to it (RFC 9146 §6, RFC 9000 §8.1).
 const AMPLIFICATION: usize = 3;
@@ -26,10 +26,13 @@ pub struct Place {
     pub remote: SocketAddr,
     /// The node's address that the device sends to.
     pub local: Option<IpAddr>,
+    /// The node by which it leads, if that is another one.
+    pub via: Option<PeerId>,
 }
 
 impl Place {
-    /// Whether both lead to the same device address; which of the node's addresses it used does not matter.
+    /// Whether both lead to the same device address; which of the node's addresses it used does not matter, nor by which
+    /// node.
     fn is(&self, other: &Self) -> bool {
         (self.socket, self.remote) == (other.socket, other.remote)
     }
@@ -87,6 +90,9 @@ impl Path {
     pub(in crate::connection) fn received(&mut self, from: Place, bytes: usize, newest: bool) -> Moved {
         if from.is(&self.place) {
             self.place.local = from.local.or(self.place.local);
+            if newest {
+                self.place.via = from.via;
+            }
             return self.heard_again(bytes, newest);
         }
         if !self.movable || !newest {
@@ -154,7 +160,7 @@ mod tests {
     use super::*;
 
     fn place(port: u16) -> Place {
-        Place { socket: SocketId(1), remote: ([127, 0, 0, 1], port).into(), local: None }
+        Place { socket: SocketId(1), remote: ([127, 0, 0, 1], port).into(), local: None, via: None }
     }
 
     fn path() -> Path {
@@ -191,6 +197,21 @@ mod tests {
         assert_eq!(path.received(place(2), 100, false), Moved::Refused);
         assert_eq!(path.place(), place(1));
         assert!(path.may_send(1000, false));
+    }
+
+    #[test]
+    fn the_newest_record_says_by_which_node_the_device_is_reached() {
+        let peer = |n| PeerId(std::num::NonZeroU32::new(n).unwrap());
+        let by = |n| Place { via: Some(peer(n)), ..place(1) };
+        for movable in [false, true] {
+            let mut path = Path::new(place(1), movable, true);
+            assert_eq!(path.received(by(1), 10, true), Moved::Stayed);
+            assert_eq!(path.place(), by(1));
+            path.received(by(2), 10, false);
+            assert_eq!(path.place(), by(1), "a late one");
+            path.received(place(1), 10, true);
+            assert_eq!(path.place().via, None);
+        }
     }
 
     #[test]
