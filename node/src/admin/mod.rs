@@ -30,5 +30,5 @@ pub(crate) mod text;
 
 pub use access::Role;
 pub use error::{AdminError, grpc_code};
-pub use room::Parts;
+pub use room::{Parts, Place};
 pub use server::{Admin, ServeError, serve};

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::{
     error::{AdminError, Kind},
@@ -10,8 +10,9 @@ use super::{
     name::DeviceName,
 };
 use crate::{
+    cluster::neighbours::Neighbours,
     endpoint::handle::Endpoints,
-    identity::DeviceId,
+    identity::{DeviceId, Owner},
     models::Models,
     profile,
     seal::Sealer,
@@ -19,9 +20,22 @@ use crate::{
     telemetry::{Sink, Tail},
 };
 
+/// Which node the API belongs to.
+#[derive(Clone)]
+pub struct Place {
+    /// The process.
+    pub owner: Owner,
+    /// The other nodes.
+    pub neighbours: Arc<dyn Neighbours>,
+    /// Notified: the node is to stop.
+    pub stop: Arc<Notify>,
+}
+
 /// What the admin API works on.
 #[derive(Clone)]
 pub struct Parts {
+    /// The node.
+    pub place: Place,
     /// Where everything is kept.
     pub store: Arc<dyn StateStore>,
     /// Where commands go, and where changes come from.

@@ -11,10 +11,11 @@ use std::{
 use godwit_proto::{
     DESCRIPTORS,
     v1::{
-        device_service_server::DeviceServiceServer, model_service_server::ModelServiceServer,
-        node_service_server::NodeServiceServer, operation_service_server::OperationServiceServer,
-        profile_service_server::ProfileServiceServer, registration_service_server::RegistrationServiceServer,
-        store_service_server::StoreServiceServer, telemetry_service_server::TelemetryServiceServer,
+        cluster_service_server::ClusterServiceServer, device_service_server::DeviceServiceServer,
+        model_service_server::ModelServiceServer, node_service_server::NodeServiceServer,
+        operation_service_server::OperationServiceServer, profile_service_server::ProfileServiceServer,
+        registration_service_server::RegistrationServiceServer, store_service_server::StoreServiceServer,
+        telemetry_service_server::TelemetryServiceServer,
     },
 };
 use thiserror::Error;
@@ -193,6 +194,7 @@ fn routes(room: &Arc<Room>) -> Routes {
     .add_service(
         ModelServiceServer::new(service::model::ObjectModels(room.clone())).max_decoding_message_size(size),
     )
+    .add_service(ClusterServiceServer::new(service::cluster::Cluster(room.clone())))
     .add_service(RegistrationServiceServer::new(service::registration::Registrations(room.clone())))
     .add_service(OperationServiceServer::new(service::operation::Operations(room.clone())))
     .add_service(NodeServiceServer::new(service::node::Nodes(room.clone())))

@@ -71,7 +71,7 @@ enum Noun {
     /// Telemetry: look at what leaves the node
     #[command(subcommand)]
     Telemetry(telemetry::Verb),
-    /// Nodes: how they fare
+    /// Nodes: which ones live, which has a device, how they fare
     #[command(subcommand)]
     Nodes(nodes::Verb),
     /// The store: keys of its secrets

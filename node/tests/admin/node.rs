@@ -11,10 +11,11 @@ use std::{
 
 use futures_util::future::BoxFuture;
 use godwit::{
-    admin::{Admin, Parts},
+    admin::{Admin, Parts, Place},
+    cluster::neighbours::Alone,
     config,
     endpoint::handle::{
-        Endpoints, NewOperation, RegistrationChange, RegistrationChangeKind, SubmitError, Submitted,
+        Endpoints, NewOperation, RegistrationChange, RegistrationChangeKind, SubmitError, Submitted, Told,
     },
     identity::{DeviceId, Owner},
     models::Models,
@@ -53,7 +54,7 @@ pub(crate) struct Double {
     pub(crate) submitted: Mutex<Vec<NewOperation>>,
     /// What was told of changed devices, profiles and models.
     pub(crate) told: Mutex<Vec<String>>,
-    registrations: broadcast::Sender<RegistrationChange>,
+    registrations: broadcast::Sender<Told>,
     operations: broadcast::Sender<Arc<Operation>>,
     pending: Mutex<Vec<oneshot::Sender<Operation>>>,
 }
@@ -186,7 +187,7 @@ impl Endpoints for Double {
         Box::pin(async {})
     }
 
-    fn watch(&self) -> broadcast::Receiver<RegistrationChange> {
+    fn watch(&self) -> broadcast::Receiver<Told> {
         self.registrations.subscribe()
     }
 
@@ -227,6 +228,7 @@ impl Node {
         let endpoints = Double::new(store.clone());
         let tail = Tail::default();
         let parts = Parts {
+            place: place(),
             store: store.clone(),
             endpoints: endpoints.clone(),
             models: Arc::new(Models::new()),
@@ -289,9 +291,15 @@ impl Node {
     /// Tells of a change, as endpoints do once it is stored.
     pub(crate) fn tell(&self, endpoint: &str, kind: RegistrationChangeKind) {
         let device = DeviceId::of(endpoint);
-        let change = RegistrationChange { device, endpoint: endpoint.into(), kind, at: 3_000 };
-        self.endpoints.registrations.send(change).unwrap();
+        let change = RegistrationChange { device, endpoint: endpoint.into(), kind, at: 3_000, here: true };
+        self.endpoints.registrations.send(Told::Change(change)).unwrap();
     }
+}
+
+/// A node that stands alone.
+pub(crate) fn place() -> Place {
+    let owner = Owner { node: "node-1".into(), boot: 1 };
+    Place { owner, neighbours: Arc::new(Alone), stop: Arc::default() }
 }
 
 /// The reason of an error, which every error of ours has.

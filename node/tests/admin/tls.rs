@@ -98,6 +98,7 @@ async fn without_a_certificate_of_our_authority_nobody_gets_in() {
 async fn refused(config: config::Admin) -> ServeError {
     let node = Node::open().await;
     let parts = Parts {
+        place: crate::node::place(),
         store: node.store.clone(),
         endpoints: node.endpoints.clone(),
         models: Arc::default(),

@@ -1,6 +1,7 @@
 //! The services, one per file. A handler names what it is about for the audit line, and turns errors into statuses;
 //! the method behind it works on plain messages.
 
+pub(super) mod cluster;
 pub(super) mod device;
 pub(super) mod model;
 pub(super) mod node;
