@@ -19,6 +19,10 @@ use tokio::{net::TcpListener, sync::broadcast};
 
 use crate::{
     admin, clock,
+    cluster::{
+        neighbours::{Alone, Neighbours},
+        seat::{self, SeatError},
+    },
     config::{self, Config, DataDir, DataDirError, Fsync, Mode, ReplayFloor, Secret, StoreKind},
     connection::secure::settings as dtls,
     endpoint::{Directory, Inboxes, Process, Service, ShardMessage, SharedSets},
@@ -56,6 +60,8 @@ const SWEEP_SHARED: Duration = Duration::from_secs(5);
 const LANES_TICK: Duration = Duration::from_secs(1);
 /// How long a starting node waits for its Redis.
 const REDIS_PATIENCE: Duration = Duration::from_secs(30);
+/// After so long any node sees to what is due, whoever's turn it was.
+const OVERDUE: Duration = Duration::from_secs(15);
 /// Devices that one sweep wakes at most.
 const SWEEP_BATCH: usize = 1000;
 
@@ -90,6 +96,9 @@ pub enum AppError {
         /// What the kernel says.
         source: io::Error,
     },
+    /// The place among the other nodes.
+    #[error(transparent)]
+    Seat(#[from] SeatError),
     /// The runtime or a signal handler.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -132,14 +141,15 @@ async fn serve(config: Arc<Config>) -> Result<(), AppError> {
             };
             AppError::Bind { setting, address, source }
         })?;
+    let owner = Owner { node: config.node.id().into(), boot: entropy::u64() };
     let metrics_listener = listen("metrics.listen", config.metrics.listen).await?;
     let data_dir = DataDir::open(&config.node.data_dir)?;
 
     let store = open_store(&config, &data_dir, &readiness).await?;
+    let reserved = store.is_shared().then(|| seat::Reserved::new(&config, &owner)).transpose()?;
     let models = Arc::new(Models::new());
     models.reload(&*store).await?;
     let sealer = Arc::new(sealer(&data_dir.seal_keys(&config.store)?));
-    let owner = Owner { node: config.node.id().into(), boot: entropy::u64() };
     let inboxes = Arc::new(Inboxes::new(shards));
     let sink = telemetry::sink::open(&config.sink, &config.node.data_dir, inboxes.clone())
         .map_err(AppError::Sink)?;
@@ -152,6 +162,10 @@ async fn serve(config: Arc<Config>) -> Result<(), AppError> {
         outlet: Outlet::new(sink),
         directory: Arc::new(Directory::default()),
         inboxes,
+        neighbours: match &reserved {
+            Some(reserved) => reserved.hub() as Arc<dyn Neighbours>,
+            None => Arc::new(Alone),
+        },
         changes: broadcast::channel(WATCH_BACKLOG).0,
         operations: broadcast::channel(WATCH_BACKLOG).0,
         draining: AtomicBool::new(false),
@@ -162,10 +176,21 @@ async fn serve(config: Arc<Config>) -> Result<(), AppError> {
     });
     warn_of(&config, &sockets, &security);
     let service = Service::new(process.clone());
+    let mut seat = match reserved {
+        Some(reserved) => Some(reserved.take(&service, &readiness, bound(&sockets))?),
+        None => None,
+    };
+    let drain = Arc::new(tokio::sync::Notify::new());
+    let place = admin::Place {
+        owner: process.owner.clone(),
+        neighbours: process.neighbours.clone(),
+        stop: drain.clone(),
+    };
     let parts = admin::Parts {
+        place,
         store: process.store.clone(),
         endpoints: Arc::new(service.clone()),
-        models,
+        models: models.clone(),
         tail: process.outlet.tail().clone(),
         sink: process.outlet.shared_sink(),
         node: process.owner.node.clone(),
@@ -176,8 +201,18 @@ async fn serve(config: Arc<Config>) -> Result<(), AppError> {
     let coap = Arc::new(coap_config(&config));
     let cluster = ClusterKeys::new(&data_dir.cluster_secrets(&config.cluster)?);
     let settings = Arc::new(settings(&config, &security, cluster, sealer));
-    let lanes = process.store.take_lanes(&process.owner, shards as u16).await?;
-    let extender = tokio::spawn(extend_lanes(process.clone(), lanes.first().copied()));
+    let lanes = match &mut seat {
+        Some(seat) => {
+            let joining = readiness.hold("cluster");
+            let lanes = seat.join(&service, models, shards as u16).await?;
+            drop(joining);
+            lanes
+        }
+        None => process.store.take_lanes(&process.owner, shards as u16).await?,
+    };
+    // A seat's heartbeat extends them.
+    let first = lanes.first().copied();
+    let extender = seat.is_none().then(|| tokio::spawn(extend_lanes(process.clone(), first)));
     let died = Arc::new(tokio::sync::Notify::new());
     let arbiters: Vec<_> = sockets
         .into_iter()
@@ -217,6 +252,7 @@ async fn serve(config: Arc<Config>) -> Result<(), AppError> {
 
     let result = tokio::select! {
         () = stop.requested() => Ok(()),
+        () = drain.notified() => Ok(()),
         () = died.notified() => Err(AppError::ShardDied),
         ended = &mut admin => Err(broke_off("the admin API", ended.map(|ended| ended.map_err(AppError::from)))),
         ended = &mut health => {
@@ -231,12 +267,18 @@ async fn serve(config: Arc<Config>) -> Result<(), AppError> {
     }
     process.draining.store(true, Ordering::Relaxed);
     tracing::info!("draining");
-    if tokio::time::timeout(config.node.drain_grace, service.drain()).await.is_err() {
-        tracing::warn!("not all devices were given up within node.drain_grace");
+    match &seat {
+        Some(seat) => seat.drain(&service, config.node.drain_grace).await,
+        None if tokio::time::timeout(config.node.drain_grace, service.drain()).await.is_err() => {
+            tracing::warn!("not all devices were given up within node.drain_grace");
+        }
+        None => {}
     }
     sweeper.abort();
     watcher.abort();
-    extender.abort();
+    if let Some(extender) = extender {
+        extender.abort();
+    }
     if !process.outlet.sink().flush(config.node.drain_grace) {
         tracing::warn!("telemetry is left that the sink did not write");
     }
@@ -244,6 +286,9 @@ async fn serve(config: Arc<Config>) -> Result<(), AppError> {
     let _ = stop_serving.send(true);
     if !health.is_finished() {
         let _ = health.await;
+    }
+    if let Some(seat) = seat {
+        seat.leave();
     }
     for arbiter in arbiters {
         arbiter.stop();
@@ -347,6 +392,12 @@ fn listeners(config: &Config, security: &keys::Security) -> Vec<Listener> {
     plain.chain(secured.map(|&address| Listener { address, kind: Kind::Dtls })).collect()
 }
 
+/// The listeners as they are bound.
+fn bound(sockets: &[Vec<ingress::socket::BoundSocket>]) -> Vec<Listener> {
+    let of_one = sockets.iter().take(1).flatten();
+    of_one.map(|socket| Listener { address: socket.local(), kind: socket.kind }).collect()
+}
+
 /// What all shards share of DTLS.
 fn settings(
     config: &Config,
@@ -443,6 +494,14 @@ impl ProfileSource for StoredProfiles {
     }
 }
 
+/// Whether this node is the one to wake a device: it has it, or nobody has and it is this one's turn. What stays due is
+/// everybody's.
+fn sees_to(process: &Process, due: Due) -> bool {
+    let Some(membership) = process.neighbours.membership() else { return true };
+    let overdue = clock::unix_ms().saturating_sub(due.at) > OVERDUE.as_millis() as u64;
+    overdue || process.directory.find(due.device).is_some() || membership.is_turn(clock::boot(), due.device)
+}
+
 /// Wakes devices for which something is due: expiries, operations whose time is over, events that wait.
 async fn sweep(process: Arc<Process>) {
     let mut reminders = Reminders::default();
@@ -467,7 +526,8 @@ async fn sweep(process: Arc<Process>) {
             after = Some(*last);
             let mut of_shards = vec![Vec::new(); process.inboxes.shards()];
             let now = clock::now();
-            for Due { device, .. } in due.iter().filter(|due| reminders.is_due(now, **due)) {
+            let due_here = |due: &&Due| reminders.is_due(now, **due) && sees_to(&process, **due);
+            for Due { device, .. } in due.iter().filter(due_here) {
                 let shard = process.directory.find(*device).unwrap_or_else(|| process.inboxes.usual(*device));
                 of_shards[usize::from(shard)].push(*device);
             }

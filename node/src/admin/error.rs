@@ -353,7 +353,8 @@ impl AdminError {
                 message: format!("{name} was sent or has ended"),
             },
             SubmitError::Store(text) => Self::StoreUnavailable(text),
-            SubmitError::Overloaded => Self::Overloaded,
+            // It moved faster than it could be followed.
+            SubmitError::Overloaded | SubmitError::Elsewhere => Self::Overloaded,
         }
     }
 }

@@ -10,7 +10,10 @@ use std::{
 
 use tokio::sync::{broadcast, watch};
 
-use crate::{endpoint::handle::RegistrationChange, entropy};
+use crate::{
+    endpoint::handle::{RegistrationChange, Told},
+    entropy,
+};
 
 /// Changes that are kept, about 1 MB.
 const KEPT: usize = 16_384;
@@ -44,7 +47,7 @@ pub(super) enum At {
 
 impl Journal {
     /// An empty journal that is filled for as long as endpoints tell of changes.
-    pub(super) fn follow(changes: broadcast::Receiver<RegistrationChange>) -> Arc<Self> {
+    pub(super) fn follow(changes: broadcast::Receiver<Told>) -> Arc<Self> {
         let journal = Arc::new(Self {
             run: entropy::u64(),
             ring: Mutex::new(Ring::default()),
@@ -112,12 +115,13 @@ impl Journal {
     }
 }
 
-async fn copy(mut changes: broadcast::Receiver<RegistrationChange>, journal: std::sync::Weak<Journal>) {
+async fn copy(mut changes: broadcast::Receiver<Told>, journal: std::sync::Weak<Journal>) {
     loop {
         let change = changes.recv().await;
         let Some(journal) = journal.upgrade() else { return };
         match change {
-            Ok(change) => journal.push(change),
+            Ok(Told::Change(change)) => journal.push(change),
+            Ok(Told::Lost) => journal.gap(),
             Err(broadcast::error::RecvError::Lagged(missed)) => {
                 tracing::warn!(missed, "changes of registrations were lost to watchers, who begin anew");
                 journal.gap();
@@ -138,6 +142,7 @@ mod tests {
             endpoint: "x".into(),
             kind: RegistrationChangeKind::Updated,
             at,
+            here: true,
         }
     }
 

@@ -264,6 +264,12 @@ impl Membership {
         self.last.as_ref().map(|last| last.back_ms)
     }
 
+    /// Whether another run was heard of lately, dead or alive.
+    #[must_use]
+    pub fn knows(&self, owner: &Owner) -> bool {
+        self.peers.iter().any(|peer| peer.member.owner == *owner)
+    }
+
     /// Whether this node may act as a member.
     #[must_use]
     pub fn validity(&self, now: Boot) -> Validity {
@@ -340,6 +346,12 @@ impl Membership {
         self.time.as_ref()
     }
 
+    /// This process as its last heartbeat showed it.
+    #[must_use]
+    pub fn own_member(&self) -> Option<Arc<Member>> {
+        self.last.as_ref()?.own.clone()
+    }
+
     /// The times by which it judges.
     #[must_use]
     pub fn timings(&self) -> &Timings {
@@ -367,7 +379,14 @@ impl Membership {
     #[must_use]
     pub fn heir(&self, now: Boot, device: DeviceId) -> Option<Arc<Member>> {
         let ready = self.others(now).into_iter().filter(|member| member.ready && !member.draining);
-        ready.max_by_key(|member| (weight(device, &member.owner), Reverse(member.owner.boot)))
+        ready.max_by_key(|member| rank(device, &member.owner))
+    }
+
+    /// Whether it is this node's turn to see to what is due at a device that nobody has: one ready member's at a time.
+    #[must_use]
+    pub fn is_turn(&self, now: Boot, device: DeviceId) -> bool {
+        let heir = self.heir(now, device);
+        heir.is_none_or(|heir| rank(device, &self.own) > rank(device, &heir.owner))
     }
 }
 
@@ -382,6 +401,10 @@ fn skew(members: &[Member]) -> (i64, i64) {
     clocks.sort_unstable();
     let median = clocks[clocks.len() / 2];
     (median.saturating_neg(), median)
+}
+
+fn rank(device: DeviceId, owner: &Owner) -> (u64, Reverse<u64>) {
+    (weight(device, owner), Reverse(owner.boot))
 }
 
 fn weight(device: DeviceId, owner: &Owner) -> u64 {
@@ -592,6 +615,22 @@ mod tests {
         assert_eq!(membership.store_clock_off(), Some(-8_900));
         assert_eq!(membership.hold(at(0.0)), None);
         assert_eq!(with_clocks(&[("a", 9_000), ("b", 0), ("c", 0)]).store_clock_off(), None);
+    }
+
+    #[test]
+    fn what_is_due_is_one_members_turn() {
+        let members = ["a", "b", "c"];
+        let seen_by = |node: &str| {
+            let mut membership = Membership::new(owner(node, 1), Timings::default());
+            membership.handle_beat(at(0.0), at(0.0), beat(0.0, &members));
+            membership
+        };
+        let all = members.map(seen_by);
+        for n in 0..100 {
+            let device = DeviceId::of(&format!("device {n}"));
+            let turns = all.iter().filter(|membership| membership.is_turn(at(0.1), device)).count();
+            assert_eq!(turns, 1, "{device}");
+        }
     }
 
     #[test]

@@ -31,6 +31,7 @@ pub(super) fn contradictions(loaded: &Loaded, sections: &[Section], faults: &mut
     spans(config, &mut report);
     admin(config, &mut report);
     sink(config, &mut report);
+    cluster(config, &mut report);
     twins(config, sections, &mut report);
     unreadable(loaded, sections, faults);
 }
@@ -330,6 +331,35 @@ fn sink(config: &Config, report: Report<'_>) {
         if let Some((reason, fix)) = kafka::refusal(name, value.expose()) {
             report(&format!("sink.kafka.settings.{name}"), &reason, fix);
         }
+    }
+}
+
+/// Whether nodes may speak with each other as they are told.
+fn cluster(config: &Config, report: Report<'_>) {
+    let cluster = &config.cluster;
+    let tls = &cluster.tls;
+    let has_key = tls.key.is_some() || tls.key_file.is_some();
+    let given = [tls.cert_file.is_some(), has_key, tls.ca_file.is_some()];
+    if given.contains(&true) && given.contains(&false) {
+        let fix = "set cluster.tls.cert_file, key_file and ca_file, or none of them";
+        let key = match (&tls.cert_file, &tls.key, &tls.key_file) {
+            (Some(_), ..) => "cluster.tls.cert_file",
+            (_, Some(_), _) => "cluster.tls.key",
+            (_, _, Some(_)) => "cluster.tls.key_file",
+            _ => "cluster.tls.ca_file",
+        };
+        report(key, "only a part of what mutual TLS needs", fix);
+    }
+    let fix = "set cluster.tls.cert_file, key_file and ca_file";
+    for (key, address) in [("cluster.listen", Some(cluster.listen)), ("cluster.advertise", cluster.advertise)]
+    {
+        let far = address.is_some_and(|address| !address.ip().to_canonical().is_loopback());
+        if far && !given.contains(&true) {
+            report(key, "not loopback, and without TLS", fix);
+        }
+    }
+    if cluster.advertised().ip().is_unspecified() {
+        report("cluster.listen", "a wildcard, which no peer can reach", "set cluster.advertise");
     }
 }
 

@@ -29,7 +29,7 @@ pub use data_dir::{DataDir, DataDirError};
 pub use fault::{Fault, Faults, Problem};
 pub use keys::{Key, Section, schema, sections};
 pub use load::{Inputs, Loaded, load};
-pub use node::{Cluster, Log, LogFormat, Metrics, Node};
+pub use node::{Cluster, ClusterTls, Log, LogFormat, Metrics, Node};
 pub use outputs::{
     AckAfter, Admin, FileSink, Fsync, Kafka, KafkaTopics, KafkaValues, Route, SaslMechanism, Sink, SinkKind,
     Spool, Store, StoreKind, Tls,

@@ -67,11 +67,61 @@ pub struct Cluster {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-shape" = "a path"))]
     pub secret_file: Option<PathBuf>,
+    /// TCP address for the other nodes. Off loopback it needs `cluster.tls`. Served where the store is shared.
+    #[schemars(extend("x-shape" = "an `address:port`"))]
+    pub listen: SocketAddr,
+    /// Where the other nodes reach this one. Unset: `listen`, which then must be no wildcard.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-shape" = "an `address:port`"))]
+    pub advertise: Option<SocketAddr>,
+    /// Mutual TLS between the nodes.
+    pub tls: ClusterTls,
+    /// Times of heartbeats, liveness and lanes, in percent of their defaults: heartbeats every 2 s, a member without one for
+    /// 10 s is dead. The same on all nodes. 10 to 300.
+    #[schemars(range(min = 10, max = 300))]
+    pub timers_percent: u32,
+}
+
+impl Cluster {
+    /// Where the other nodes reach this one.
+    #[must_use]
+    pub fn advertised(&self) -> SocketAddr {
+        self.advertise.unwrap_or(self.listen)
+    }
+}
+
+/// Key material for the links between nodes. Each node's certificate must carry `cluster.name` as a DNS name.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClusterTls {
+    /// File of the node's certificate chain, PEM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-shape" = "a path"))]
+    pub cert_file: Option<PathBuf>,
+    /// The node's private key, PEM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<Secret<String>>,
+    /// File that holds `key`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-shape" = "a path"))]
+    pub key_file: Option<PathBuf>,
+    /// File of the authorities that the nodes' certificates must chain to, PEM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-shape" = "a path"))]
+    pub ca_file: Option<PathBuf>,
 }
 
 impl Default for Cluster {
     fn default() -> Self {
-        Self { name: "godwit".to_owned(), secret: None, secret_file: None }
+        Self {
+            name: "godwit".to_owned(),
+            secret: None,
+            secret_file: None,
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 5691)),
+            advertise: None,
+            tls: ClusterTls::default(),
+            timers_percent: 100,
+        }
     }
 }
 

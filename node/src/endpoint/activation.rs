@@ -6,7 +6,7 @@
 //!       └─► have it released          └─► nothing was changed
 //! ```
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
 
 use actix::Actor;
 use godwit_coap::{Code, Response};
@@ -23,14 +23,15 @@ use super::{
     link::{Downlink, Link, Refusal, Uplink},
     message::Input,
     orphan,
-    services::{ShardMessage, Shared},
+    services::{Process, ShardMessage, ShardPulse, Shared},
 };
 use crate::{
     clock,
-    identity::DeviceId,
+    cluster::{Confirmed, Step, Want, Why, search::Search},
+    identity::{DeviceId, Owner},
     metrics::labels,
     profile::{LoadError, Profile},
-    store::{Claim, DeviceRecord, Expect, Fence, StoreError},
+    store::{Claim, DeviceRecord, Expect, Fence, Header, StoreError},
 };
 
 /// How long another shard may take to give a device up, and a device's packets wait.
@@ -45,6 +46,8 @@ enum Failure {
     NotRegistered,
     /// Somebody has claimed or changed the device since it was read.
     Overtaken,
+    /// Another node has it.
+    Elsewhere,
     /// The store or another shard did not answer.
     Unavailable(String),
 }
@@ -54,15 +57,15 @@ pub(super) async fn activate(endpoints: Rc<Endpoints>, device: DeviceId) {
     let started = clock::now();
     let metrics = endpoints.shared.metrics.clone();
     match prepare(&endpoints, device).await {
-        Ok((core, fence, reservation)) => {
-            start(&endpoints, device, core, fence, reservation);
+        Ok((core, fence, confirmed, reservation)) => {
+            start(&endpoints, device, core, fence, confirmed, reservation);
             metrics.activations[labels::Activation::Ok].increment(1);
             metrics.activation_seconds.record(started.elapsed());
         }
         Err(failure) => {
             let outcome = match &failure {
                 Failure::Unknown | Failure::NotRegistered => labels::Activation::Unknown,
-                Failure::Overtaken => labels::Activation::Failed,
+                Failure::Overtaken | Failure::Elsewhere => labels::Activation::Failed,
                 Failure::Unavailable(reason) => {
                     tracing::debug!(%device, reason, "a device could not be activated");
                     labels::Activation::Failed
@@ -79,15 +82,24 @@ pub(super) async fn activate(endpoints: Rc<Endpoints>, device: DeviceId) {
     }
 }
 
-fn start(endpoints: &Rc<Endpoints>, device: DeviceId, core: Core, fence: Fence, reservation: Reservation) {
+fn start(
+    endpoints: &Rc<Endpoints>,
+    device: DeviceId,
+    core: Core,
+    fence: Fence,
+    confirmed: Option<Confirmed>,
+    reservation: Reservation,
+) {
     let profile = core.profile.name().clone();
     let revision = core.profile.revision();
     let latest = endpoints.shared.process.profiles.cached(&profile);
     // One that has changed since the activation read it.
     let latest = latest.filter(|latest| latest.revision() != revision);
     let key = endpoints.table.insert_with(|key| {
-        let actor = EndpointActor::new(endpoints.clone(), key, core, fence, reservation);
-        Resident { address: actor.start(), profile, active: clock::now() }
+        let leaving = Rc::<Cell<bool>>::default();
+        let actor =
+            EndpointActor::new(endpoints.clone(), key, core, fence, leaving.clone(), confirmed, reservation);
+        Resident { address: actor.start(), profile, active: clock::now(), leaving }
     });
     endpoints.shared.metrics.actors[labels::Actor::Endpoint].increment(1.0);
     let waited = endpoints.by_device.borrow_mut().insert(device, Place::Live(key));
@@ -104,20 +116,56 @@ fn start(endpoints: &Rc<Endpoints>, device: DeviceId, core: Core, fence: Fence, 
     }
 }
 
-async fn prepare(endpoints: &Rc<Endpoints>, device: DeviceId) -> Result<(Core, Fence, Reservation), Failure> {
+async fn prepare(
+    endpoints: &Rc<Endpoints>,
+    device: DeviceId,
+) -> Result<(Core, Fence, Option<Confirmed>, Reservation), Failure> {
     let reservation = reserve(&endpoints.shared, device).await?;
-    // Refused: somebody has claimed since the load, or the device was made anew. Loaded again, once.
-    match try_claim(endpoints, device).await {
-        Err(Failure::Overtaken) => try_claim(endpoints, device).await,
-        done => done,
+    let want = Wanted::of(endpoints, device).want();
+    let mut search = Search::new(&endpoints.shared.process.neighbours, want);
+    loop {
+        match try_claim(endpoints, device, &mut search).await {
+            // Somebody has claimed since the load, or the device was made anew.
+            Err(Failure::Overtaken) if search.claim_refused() == Step::LoadAgain => {}
+            done => return done.map(|(core, fence, confirmed)| (core, fence, confirmed, reservation)),
+        }
     }
-    .map(|(core, fence)| (core, fence, reservation))
 }
 
-async fn try_claim(endpoints: &Rc<Endpoints>, device: DeviceId) -> Result<(Core, Fence), Failure> {
+/// Whether a device may be claimed. An owner that lives is asked for it, if what has come here is newer than what it has.
+async fn settle(
+    shared: &Shared,
+    device: DeviceId,
+    wanted: &Wanted,
+    header: Option<&Header>,
+    search: &mut Search,
+) -> Result<(), Failure> {
+    let mut step = search.loaded(header);
+    loop {
+        step = match step {
+            Step::Claim { .. } => return Ok(()),
+            Step::LoadAgain => return Err(Failure::Overtaken),
+            Step::Present(member) => {
+                let question = shared.process.neighbours.release(&member, device, wanted.takes);
+                search.ask(&member, question, wanted.takes).await
+            }
+            Step::Leave(Why::Handled | Why::Owned | Why::Replay | Why::Busy) | Step::Relay(_) => {
+                return Err(Failure::Elsewhere);
+            }
+            Step::Leave(why) => return Err(Failure::Unavailable(format!("nothing may be claimed: {why:?}"))),
+        }
+    }
+}
+
+async fn try_claim(
+    endpoints: &Rc<Endpoints>,
+    device: DeviceId,
+    search: &mut Search,
+) -> Result<(Core, Fence, Option<Confirmed>), Failure> {
     let process = &endpoints.shared.process;
     let loaded = process.store.load(device).await.map_err(unavailable)?;
     let wanted = Wanted::of(endpoints, device);
+    settle(&endpoints.shared, device, &wanted, loaded.as_ref().map(|it| &it.header), search).await?;
     if loaded.is_none() && !wanted.register {
         orphan::publish(endpoints, device).await;
     }
@@ -126,6 +174,8 @@ async fn try_claim(endpoints: &Rc<Endpoints>, device: DeviceId) -> Result<(Core,
         return Err(remove(endpoints, device, &loaded).await);
     }
     let seen = loaded.header.term;
+    let deprived =
+        loaded.header.owner.clone().filter(|owner| !loaded.header.passive && *owner != process.owner);
     let name = endpoint_name(&loaded, &wanted).ok_or(Failure::NotRegistered)?;
     if !wanted.register && !serves(&loaded, wanted.command || wanted.session) {
         return Err(Failure::NotRegistered);
@@ -144,13 +194,30 @@ async fn try_claim(endpoints: &Rc<Endpoints>, device: DeviceId) -> Result<(Core,
     let profile = profile(&endpoints.shared, &access.profile).await?;
     let claim = Claim { create: true, seen: Some(seen) };
     let owner = &process.owner;
+    let confirmed = endpoints.shared.pulse.as_ref().map(ShardPulse::confirmed);
     let claimed = process.store.claim(device, owner, claim).await.map_err(|error| match error {
         StoreError::Refused(_) => Failure::Overtaken,
         error => unavailable(error),
     })?;
     let fence = Fence { owner: owner.clone(), term: claimed.term, claims: claimed.claims };
+    if let Some(owner) = deprived {
+        notify(process, device, &owner);
+    }
     let core = Core::new(endpoints.shared.clone(), clock::read(), device, name, access, profile, claimed);
-    Ok((core, fence))
+    Ok((core, fence, confirmed))
+}
+
+/// Tells whoever had a device until now, if it may live: what it writes is refused, and it shall say nothing more either.
+fn notify(process: &Process, device: DeviceId, owner: &Owner) {
+    let Some(membership) = process.neighbours.membership() else { return };
+    let others = membership.others(clock::boot());
+    if let Some(member) = others.iter().find(|member| member.owner == *owner) {
+        let told = process.neighbours.release(member, device, true);
+        actix::spawn(async move {
+            // Nothing follows from the answer.
+            let _ = told.await;
+        });
+    }
 }
 
 /// Whether a device was provisioned to be used by now, and was not.
@@ -177,10 +244,15 @@ async fn remove(endpoints: &Endpoints, device: DeviceId, loaded: &DeviceRecord) 
 }
 
 /// What the first of the waiting wants.
+#[derive(Default)]
 struct Wanted {
     register: bool,
     command: bool,
     session: bool,
+    /// Anything from the device.
+    uplink: bool,
+    /// A newer session or registration than any that another node may have.
+    takes: bool,
     name: Option<Arc<str>>,
 }
 
@@ -191,8 +263,17 @@ impl Wanted {
             Some(Place::Activating(waiting)) => waiting,
             _ => &[],
         };
-        let mut wanted = Self { register: false, command: false, session: false, name: None };
+        let mut wanted = Self::default();
         for mail in waiting {
+            if let Mail::Core(Input::Uplink(_, uplink)) = mail {
+                wanted.uplink = true;
+                wanted.takes |= matches!(
+                    uplink,
+                    Uplink::Register { .. }
+                        | Uplink::SessionEstablished { .. }
+                        | Uplink::SessionPromoted { .. }
+                );
+            }
             match mail {
                 Mail::Core(Input::Uplink(_, Uplink::Register { registration, .. })) => {
                     wanted.register = true;
@@ -204,6 +285,14 @@ impl Wanted {
             }
         }
         wanted
+    }
+
+    fn want(&self) -> Want {
+        match (self.uplink, self.command) {
+            (true, _) => Want::Packet,
+            (false, true) => Want::Command,
+            (false, false) => Want::Due,
+        }
     }
 }
 
@@ -300,9 +389,10 @@ fn refuse(endpoints: &Endpoints, device: DeviceId, mail: Mail, failure: &Failure
         Mail::Cancel(_, reply) => drop(reply.send(Err(match failure {
             Failure::Unavailable(reason) => SubmitError::Store(reason.clone()),
             Failure::Overtaken => SubmitError::Overloaded,
+            Failure::Elsewhere => SubmitError::Elsewhere,
             _ => SubmitError::NoSuchOperation,
         }))),
-        Mail::Core(_) | Mail::Release(..) | Mail::Refresh(_) | Mail::Gone => {}
+        Mail::Core(_) | Mail::Header(..) | Mail::Release(..) | Mail::Refresh(_) | Mail::Gone => {}
     }
 }
 
@@ -315,6 +405,7 @@ fn submit_error(failure: &Failure) -> SubmitError {
     match failure {
         Failure::Unknown | Failure::NotRegistered => SubmitError::NotRegistered,
         Failure::Overtaken => SubmitError::Overloaded,
+        Failure::Elsewhere => SubmitError::Elsewhere,
         Failure::Unavailable(reason) => SubmitError::Store(reason.clone()),
     }
 }
@@ -322,7 +413,7 @@ fn submit_error(failure: &Failure) -> SubmitError {
 fn refuse_uplink(endpoints: &Endpoints, device: DeviceId, link: Link, uplink: &Uplink, failure: &Failure) {
     let Some(links) = endpoints.shared.links.get() else { return };
     // What happened is not known: it is left open, and the device repeats it.
-    let open = matches!(failure, Failure::Unavailable(_) | Failure::Overtaken);
+    let open = matches!(failure, Failure::Unavailable(_) | Failure::Overtaken | Failure::Elsewhere);
     let downlink = match uplink {
         Uplink::Notification(notification) if open => {
             Downlink::ForgetNotification { message_id: notification.message_id }
@@ -332,7 +423,11 @@ fn refuse_uplink(endpoints: &Endpoints, device: DeviceId, link: Link, uplink: &U
             (Some(call), _) if open => Downlink::Forget { id: call.id },
             (Some(call), _) => Downlink::Reply { id: call.id, response: refusal(uplink) },
             (None, Some(association)) => {
-                let reason = if open { Refusal::Unavailable } else { Refusal::Unknown };
+                let reason = match failure {
+                    Failure::Elsewhere => Refusal::Elsewhere,
+                    _ if open => Refusal::Unavailable,
+                    _ => Refusal::Unknown,
+                };
                 Downlink::SessionRefused { association, reason }
             }
             (None, None) => return,

@@ -1,6 +1,6 @@
 //! The actor of one endpoint: a mailbox, a deadline, the core, and what performs its effects.
 
-use std::{collections::HashMap, rc::Rc, sync::Arc, time::Instant};
+use std::{cell::Cell, collections::HashMap, rc::Rc, sync::Arc, time::Instant};
 
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message};
 use godwit_coap::{Code, Response};
@@ -12,18 +12,22 @@ use super::{
     activation::leave_unanswered,
     core::{Address, Core},
     directory::Reservation,
-    handle::{NewOperation, RegistrationChange, RegistrationChangeKind, SubmitError, Submitted},
+    handle::{NewOperation, RegistrationChange, RegistrationChangeKind, SubmitError, Submitted, Told},
     link::{Call, Downlink, Link, Reach, Secured, Security},
     message::{Effect, Input, StopReason},
 };
 use crate::{
     clock::{self, Reading},
+    cluster::Confirmed,
     identity::{AssociationId, DeviceId, RegistrationId},
     metrics::labels,
     shard::{ActorKey, Target, timers::TimerKey},
-    store::{Change, DeviceRecord, Expect, Fence, Numbers, Pointer, Session, StateStore, StoreError},
+    store::{Change, DeviceRecord, Expect, Fence, Header, Numbers, Pointer, Session, StateStore, StoreError},
     telemetry::{Publication, Record, Ticket},
 };
+
+/// What a device may say while it is looked up whose it is.
+const UNSURE: usize = 16;
 
 /// What an endpoint's mailbox takes.
 #[derive(Debug, Message)]
@@ -37,6 +41,8 @@ pub(super) enum Mail {
     Cancel(String, oneshot::Sender<Result<Operation, SubmitError>>),
     /// Give the device up; the sender is dropped when that is done.
     Release(StopReason, oneshot::Sender<()>),
+    /// The device's header, read because the shard has stood still.
+    Header(Confirmed, Result<Option<Header>, StoreError>),
     /// Read again what is provisioned for the device; the sender is dropped when that is done.
     Refresh(oneshot::Sender<()>),
     /// The actor's own: nothing is left in the mailbox behind it.
@@ -68,7 +74,13 @@ pub(super) struct EndpointActor {
     released: Vec<oneshot::Sender<()>>,
     /// Commands that came while the device was being given up: for whoever has it next.
     later: Vec<Mail>,
+    /// When this ownership was last known to be the newest; `None`: nobody else could claim the device.
+    confirmed: Option<Confirmed>,
+    /// What came while that is not known.
+    unsure: Vec<Mail>,
     stop: Option<StopReason>,
+    /// Shared with the table of endpoints: the device is being given up.
+    leaving: Rc<Cell<bool>>,
     /// Given up last, so that whoever waits for the device finds everything else done.
     _reservation: Reservation,
 }
@@ -79,6 +91,8 @@ impl EndpointActor {
         key: ActorKey,
         core: Core,
         fence: Fence,
+        leaving: Rc<Cell<bool>>,
+        confirmed: Option<Confirmed>,
         reservation: Reservation,
     ) -> Self {
         let timer = endpoints.shared.timers.insert(Target::Endpoint(key));
@@ -93,7 +107,10 @@ impl EndpointActor {
             waiters: None,
             released: Vec::new(),
             later: Vec::new(),
+            confirmed,
+            unsure: Vec::new(),
             stop: None,
+            leaving,
             _reservation: reservation,
         }
     }
@@ -103,6 +120,7 @@ impl EndpointActor {
             self.perform(now, effect, ctx);
         }
         self.count_observations(self.core.observations.len() as u32);
+        self.leaving.set(self.core.leaving());
         if self.stop.is_some() {
             // What is in the mailbox already must not vanish with it.
             return ctx.address().do_send(Mail::Gone);
@@ -160,12 +178,13 @@ impl EndpointActor {
                 let metrics = &self.endpoints.shared.metrics;
                 metrics.registration_changes[change_label(kind)].increment(1);
                 // An error says that nobody watches.
-                drop(self.endpoints.shared.process.changes.send(RegistrationChange {
+                drop(self.endpoints.shared.process.changes.send(Told::Change(RegistrationChange {
                     device: self.core.device,
                     endpoint: self.core.name.clone(),
                     kind,
                     at: now.unix_ms,
-                }));
+                    here: true,
+                })));
             }
             Effect::Foreign(link, call, registration) => self.answer_foreign(link, call, registration),
             Effect::LookAgain => self.core.apply(now, Input::LookAgain),
@@ -263,15 +282,65 @@ impl EndpointActor {
     }
 
     /// What still comes after the endpoint has given the device up.
-    fn turn_away(&mut self, mail: Mail, ctx: &mut Context<Self>) {
+    fn turn_away(&mut self, mail: Mail) {
         match mail {
-            Mail::Gone => ctx.stop(),
             Mail::Core(Input::Uplink(link, uplink)) => {
                 leave_unanswered(&self.endpoints, self.core.device, link, &uplink);
             }
             mail @ (Mail::Submit(..) | Mail::Cancel(..)) => self.later.push(mail),
             Mail::Release(_, done) | Mail::Refresh(done) => self.released.push(done),
-            Mail::Core(_) => {}
+            Mail::Core(_) | Mail::Header(..) | Mail::Gone => {}
+        }
+    }
+
+    /// Keeps what the device says, if others may have claimed it while the shard stood still, and looks whether they have.
+    fn hold_unsure(&mut self, mail: Mail, ctx: &Context<Self>) -> Option<Mail> {
+        let shared = self.endpoints.shared.clone();
+        let (Some(pulse), Some(confirmed)) = (&shared.pulse, self.confirmed) else { return Some(mail) };
+        pulse.turn();
+        if !matches!(mail, Mail::Core(Input::Uplink(..))) || !pulse.is_unsure(confirmed) {
+            return Some(mail);
+        }
+        if self.unsure.len() >= UNSURE {
+            self.turn_away(mail);
+            return None;
+        }
+        self.unsure.push(mail);
+        if self.unsure.len() == 1 {
+            let asked = pulse.confirmed();
+            let read = shared.process.store.load(self.core.device);
+            let address = ctx.address();
+            actix::spawn(async move {
+                let read = read.await.map(|record| record.map(|record| record.header));
+                address.do_send(Mail::Header(asked, read));
+            });
+        }
+        None
+    }
+
+    /// Goes on if nobody has claimed the device meanwhile.
+    fn handle_header(
+        &mut self,
+        now: Reading,
+        confirmed: Confirmed,
+        read: Result<Option<Header>, StoreError>,
+    ) {
+        let held = std::mem::take(&mut self.unsure);
+        let ours = read.map(|header| header.is_some_and(|header| self.fence.outranks(&header)));
+        match ours {
+            Ok(true) => self.confirmed = Some(confirmed),
+            Ok(false) => {
+                tracing::debug!(device = %self.core.device, "another node has claimed the device meanwhile");
+                self.core.apply(now, Input::Access(None, None));
+            }
+            // The next thing that the device says asks again.
+            Err(_) => {}
+        }
+        for mail in held {
+            match mail {
+                Mail::Core(input) if matches!(ours, Ok(true)) => self.core.apply(now, input),
+                mail => self.turn_away(mail),
+            }
         }
     }
 
@@ -382,11 +451,15 @@ impl Handler<Mail> for EndpointActor {
 
     fn handle(&mut self, mail: Mail, ctx: &mut Context<Self>) {
         if self.stop.is_some() {
-            return self.turn_away(mail, ctx);
+            return match mail {
+                Mail::Gone => ctx.stop(),
+                mail => self.turn_away(mail),
+            };
         }
         if self.core.leaving() && matches!(mail, Mail::Submit(..) | Mail::Cancel(..)) {
             return self.later.push(mail);
         }
+        let Some(mail) = self.hold_unsure(mail, ctx) else { return };
         let now = clock::read();
         match mail {
             Mail::Core(input) => {
@@ -408,6 +481,7 @@ impl Handler<Mail> for EndpointActor {
                 self.core.apply(now, Input::Release(reason));
             }
             Mail::Refresh(done) => self.endpoints.refresh_access(self.core.device, done),
+            Mail::Header(confirmed, read) => self.handle_header(now, confirmed, read),
             Mail::Gone => {}
         }
         self.perform_all(now, ctx);

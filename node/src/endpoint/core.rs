@@ -38,7 +38,7 @@ use crate::{
     identity::DeviceId,
     metrics::labels,
     profile::{PowerMode, Profile},
-    shard::ActorKey,
+    shard::{ActorKey, outbox::PeerId},
     store::{APPLIED_FOR_MS, Change, Claimed, DeviceRecord, StoreError, value},
     telemetry::{Event, Orders, Record, SinkError},
 };
@@ -88,6 +88,8 @@ pub(super) struct Core {
     /// The end of the registration is being written.
     pub(super) expiring: bool,
     leaving: Option<StopReason>,
+    /// Another node receives what the device sends.
+    moving: bool,
     stop_written: bool,
     next_effect: u32,
     waiting: Vec<(u32, Then)>,
@@ -143,6 +145,7 @@ impl Core {
             left: None,
             expiring: false,
             leaving: None,
+            moving: false,
             stop_written: false,
             next_effect: 0,
             waiting: Vec::new(),
@@ -178,6 +181,7 @@ impl Core {
             Input::Deadline => self.handle_deadline(now),
             Input::LookAgain => {}
             Input::Release(reason) => self.release(now, reason),
+            Input::HandOver => self.moving = true,
         }
         self.drive(now);
         self.leave_if_quiet();
@@ -630,6 +634,9 @@ impl Core {
     }
 
     fn leave_if_quiet(&mut self) {
+        if self.moving && self.is_quiet() {
+            self.leaving.get_or_insert(StopReason::Moved);
+        }
         let Some(reason) = self.leaving else { return };
         // A connection that is being made would use numbers that are about to be given up.
         if self.stop_written || !self.waiting.is_empty() || self.reaching {
@@ -640,9 +647,34 @@ impl Core {
             return self.effect(Effect::LookAgain);
         }
         self.stop_written = true;
+        let path = self.path_node();
         let mut changes = self.retire_sessions();
+        changes.extend(path.map(Change::PathNode));
         changes.push(Change::Passive);
         self.persist(changes, Then::Stop(reason));
+    }
+
+    /// Whether nothing is under way between the device, the store and the sink.
+    fn is_quiet(&self) -> bool {
+        let downlinks = &self.downlinks;
+        self.waiting.is_empty()
+            && downlinks.flight.is_none()
+            && !downlinks.preparing
+            && !self.observations.has_partial()
+    }
+
+    /// The node where the device was last heard; `None`: it was not heard since the activation.
+    fn path_node(&self) -> Option<Arc<str>> {
+        let link = self.link?;
+        let via = self.services.links.get().map_or(link.via, |links| links.via(link.connection));
+        Some(self.node_of(via))
+    }
+
+    /// The name of the node by which a device is reached.
+    pub(super) fn node_of(&self, via: Option<PeerId>) -> Arc<str> {
+        let process = &self.services.process;
+        via.and_then(|peer| process.neighbours.owner(peer))
+            .map_or_else(|| process.owner.node.clone(), |it| it.node)
     }
 
     /// Whether the endpoint is on its way out and takes nothing new.

@@ -28,6 +28,14 @@ impl Directory {
         self.stripe(device).lock().unwrap_or_else(PoisonError::into_inner).get(&device).copied()
     }
 
+    /// All devices, at some moment of the call each.
+    pub fn devices(&self) -> Vec<DeviceId> {
+        let of = |stripe: &Mutex<HashMap<DeviceId, ShardId>>| {
+            stripe.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect::<Vec<_>>()
+        };
+        self.stripes.iter().flat_map(of).collect()
+    }
+
     /// Takes a device for a shard, for as long as the reservation lives. `Err`: the shard that holds it.
     pub fn reserve(self: &Arc<Self>, device: DeviceId, shard: ShardId) -> Result<Reservation, ShardId> {
         match self.stripe(device).lock().unwrap_or_else(PoisonError::into_inner).entry(device) {

@@ -66,6 +66,18 @@ pub enum SubmitError {
     /// Too much waits already; try again later.
     #[error("the node is overloaded")]
     Overloaded,
+    /// Another node has the device, or took it just now.
+    #[error("another node has the device")]
+    Elsewhere,
+}
+
+/// What watchers of registrations are told.
+#[derive(Debug, Clone)]
+pub enum Told {
+    /// A change.
+    Change(RegistrationChange),
+    /// Some of another node were lost before what comes next.
+    Lost,
 }
 
 /// A change of a registration, as `RegistrationService.Watch` shows it.
@@ -79,6 +91,8 @@ pub struct RegistrationChange {
     pub kind: RegistrationChangeKind,
     /// Unix time in milliseconds.
     pub at: u64,
+    /// It happened at this node.
+    pub here: bool,
 }
 
 /// What happened to a registration.
@@ -129,7 +143,7 @@ pub trait Endpoints: Send + Sync + 'static {
 
     /// Changes of registrations from now on, in the order in which they were stored. A receiver that lags is
     /// told how much it missed.
-    fn watch(&self) -> broadcast::Receiver<RegistrationChange>;
+    fn watch(&self) -> broadcast::Receiver<Told>;
 
     /// Operations as they are taken, sent and ended from now on, each as it was stored. A receiver that lags is
     /// told how much it missed.

@@ -10,7 +10,10 @@ use godwit_lwm2m::registration::Registration;
 
 use crate::{
     identity::{AssociationId, DeviceId, RegistrationId},
-    shard::{ActorKey, outbox::SocketId},
+    shard::{
+        ActorKey,
+        outbox::{PeerId, SocketId},
+    },
     store::{Numbers, Session, value::credential::Mode},
 };
 
@@ -25,6 +28,8 @@ pub struct Link {
     pub remote: SocketAddr,
     /// The node's address that the device sends to.
     pub local: Option<IpAddr>,
+    /// The node by which the device is reached, if that is another one.
+    pub via: Option<PeerId>,
     /// How the peer has proved who it is.
     pub security: Security,
 }
@@ -347,6 +352,8 @@ pub enum Refusal {
     Unknown,
     /// The store did not answer, or an id is taken; the device comes again.
     Unavailable,
+    /// Another node has the device.
+    Elsewhere,
 }
 
 /// How a device is reached that was not heard yet.
@@ -394,6 +401,9 @@ pub trait Links {
 
     /// The node's address that the device of a link sends to.
     fn local(&self, link: &Link) -> Option<SocketAddr>;
+
+    /// The node by which a connection's device was last heard, if that is another one.
+    fn via(&self, connection: ActorKey) -> Option<PeerId>;
 
     /// A connection's session and how far its numbers may have gone, to be written along with any change of state.
     fn numbers(&self, connection: ActorKey) -> Option<(AssociationId, Numbers)>;

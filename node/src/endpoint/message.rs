@@ -54,6 +54,8 @@ pub(super) enum Input {
     LookAgain,
     /// Give the device up with exact state.
     Release(StopReason),
+    /// The same for another node, as soon as nothing is under way.
+    HandOver,
 }
 
 /// What an endpoint wants done.

@@ -33,11 +33,11 @@ mod session;
 pub(crate) mod tests;
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::{HashMap, hash_map::Entry},
     rc::Rc,
     sync::{Arc, atomic::Ordering},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use actix::{Addr, prelude::SendError};
@@ -57,10 +57,12 @@ pub use self::{
     message::StopReason,
     model_sets::SharedSets,
     service::Service,
-    services::{Arrived, Inboxes, Process, ShardMessage},
+    services::{Arrived, Inboxes, Presented, Process, ShardMessage},
 };
 use crate::{
-    clock, entropy,
+    clock,
+    cluster::{Answer, neighbours::Neighbours, reply::Reply},
+    entropy,
     identity::DeviceId,
     metrics::{self, labels},
     shard::{ActorKey, ShardId, Target, table::Table, timers::Timers},
@@ -72,6 +74,8 @@ use crate::{
 const WAITING: usize = 4;
 /// The effect of a publication that nothing waits for.
 const NOBODY: u32 = u32::MAX;
+/// How long another node waits for the end of a device's writes: less than it takes to be suspected.
+const RELEASED_WITHIN: Duration = Duration::from_millis(350);
 /// How many residents are looked at to find one that was idle for long.
 const SAMPLE: usize = 16;
 
@@ -91,6 +95,19 @@ struct Resident {
     address: Addr<EndpointActor>,
     profile: Arc<str>,
     active: Instant,
+    /// It is giving the device up.
+    leaving: Rc<Cell<bool>>,
+}
+
+/// Whether this shard has a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// It is live, or being activated.
+    Here,
+    /// It is being given up.
+    Leaving,
+    /// No.
+    Absent,
 }
 
 /// Where a device is in its life on this shard.
@@ -121,6 +138,7 @@ impl Endpoints {
     ) -> Rc<Self> {
         let live = process.config.limits.live_actors as usize;
         let bound = live.div_ceil(process.inboxes.shards()).max(1);
+        let pulse = services::ShardPulse::new(&process);
         let shared = Shared {
             process,
             shard,
@@ -128,6 +146,7 @@ impl Endpoints {
             metrics,
             turn: Turn::default(),
             links: std::cell::OnceCell::new(),
+            pulse,
         };
         Rc::new(Self {
             shared: Rc::new(shared),
@@ -247,7 +266,16 @@ impl Endpoints {
                 self.command(device, Mail::Cancel(operation, reply));
             }
             // For the shard itself, which takes them before.
-            ShardMessage::Datagram(_) | ShardMessage::Revoked { .. } | ShardMessage::LanesExtended(_) => {}
+            ShardMessage::Datagram(_)
+            | ShardMessage::Presented(_)
+            | ShardMessage::Relayed(_)
+            | ShardMessage::Revoked { .. }
+            | ShardMessage::LanesExtended(_) => {}
+            ShardMessage::Asked { device, take, reply } => match self.presence(device) {
+                Presence::Absent => reply.gone(),
+                Presence::Here if !take => reply.answer(Answer::Handled),
+                Presence::Here | Presence::Leaving => self.when_released(device, reply),
+            },
             ShardMessage::DeviceChanged { device, done } => self.refresh_access(device, done),
             ShardMessage::ProfileChanged { name, done } => self.refresh_profile(name, done),
             ShardMessage::ModelsChanged { done } => {
@@ -260,20 +288,86 @@ impl Endpoints {
                     drop(self.post(device, Mail::Core(Input::Deadline), false));
                 }
             }
-            ShardMessage::Release { device, done } => {
-                let mail = Mail::Release(StopReason::Moved, done);
-                match self.by_device.borrow_mut().get_mut(&device) {
-                    Some(Place::Live(key)) => {
-                        self.table.with(*key, |resident| resident.address.do_send(mail));
-                    }
-                    // Once it is live, and has done what it was activated for.
-                    Some(Place::Activating(waiting)) if waiting.len() <= WAITING => waiting.push(mail),
-                    Some(Place::Activating(_)) | None => {}
-                }
-            }
+            ShardMessage::Release { device, done } => self.release(device, done),
+            #[cfg(test)]
+            ShardMessage::StandStill(span) => std::thread::sleep(span),
             ShardMessage::Ping(answer) => drop(answer),
             ShardMessage::Drain { done } => self.drain(done),
         }
+    }
+
+    /// Has a device given up; `done` is dropped when it is free.
+    fn release(&self, device: DeviceId, done: oneshot::Sender<()>) {
+        let mail = Mail::Release(StopReason::Moved, done);
+        match self.by_device.borrow_mut().get_mut(&device) {
+            Some(Place::Live(key)) => {
+                self.table.with(*key, |resident| resident.address.do_send(mail));
+            }
+            // Once it is live, and has done what it was activated for.
+            Some(Place::Activating(waiting)) if waiting.len() <= WAITING => waiting.push(mail),
+            Some(Place::Activating(_)) | None => {}
+        }
+    }
+
+    /// Whether this shard has a device.
+    pub fn presence(&self, device: DeviceId) -> Presence {
+        match self.by_device.borrow().get(&device) {
+            Some(Place::Live(key)) => match self.table.with(*key, |resident| resident.leaving.get()) {
+                Some(false) => Presence::Here,
+                _ => Presence::Leaving,
+            },
+            Some(Place::Activating(_)) => Presence::Here,
+            None => Presence::Absent,
+        }
+    }
+
+    /// Has a device given up, and tells another node then. One that takes longer than a node may be silent is busy.
+    pub fn when_released(&self, device: DeviceId, reply: Reply) {
+        let (done, released) = oneshot::channel();
+        self.release(device, done);
+        actix::spawn(async move {
+            // Answered by being dropped.
+            if tokio::time::timeout(RELEASED_WITHIN, released).await.is_ok() {
+                reply.gone();
+            }
+        });
+    }
+
+    /// Another node receives what a device sends: the device is given up as soon as nothing of it is under way.
+    pub fn hand_over(&self, device: DeviceId) {
+        if let Some(Place::Live(key)) = self.by_device.borrow().get(&device) {
+            let input = Mail::Core(Input::HandOver);
+            self.table.with(*key, |resident| resident.address.do_send(input));
+        }
+    }
+
+    /// Watches whether the shard's loop turns. Ends at once where this node stands alone.
+    pub async fn watch_pulse(&self) {
+        let Some(period) = services::ShardPulse::period(&self.shared.process) else { return };
+        let mut tick = tokio::time::interval(period);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            let paused = self.shared.pulse.as_ref().and_then(|pulse| pulse.look(&self.shared.process));
+            if let Some(gap) = paused {
+                tracing::warn!(
+                    ?gap,
+                    shard = self.shared.shard,
+                    "the shard stood still: its devices may be others' by now"
+                );
+            }
+        }
+    }
+
+    /// Hands datagrams to the shard once more.
+    pub fn come_back(&self, arrived: impl Iterator<Item = Arrived>) {
+        let messages = arrived.map(|arrived| ShardMessage::Datagram(Box::new(arrived)));
+        self.shared.process.inboxes.of(self.shared.shard).extend(messages);
+    }
+
+    /// The other nodes.
+    pub fn neighbours(&self) -> &Arc<dyn Neighbours> {
+        &self.shared.process.neighbours
     }
 
     /// Hands a caller's command to its endpoint.
@@ -282,10 +376,13 @@ impl Endpoints {
             Ok(()) => return,
             Err(Undelivered::Full(mail) | Undelivered::Overloaded(mail)) => mail,
         };
+        // A node that drains leaves it to whoever has the device next.
+        let draining = self.shared.process.draining.load(Ordering::Relaxed);
+        let error = if draining { SubmitError::Elsewhere } else { SubmitError::Overloaded };
         self.shared.metrics.mailbox_drops[labels::Arrow::AdminEndpoint].increment(1);
         match refused {
-            Mail::Submit(_, reply) => drop(reply.send(Err(SubmitError::Overloaded))),
-            Mail::Cancel(_, reply) => drop(reply.send(Err(SubmitError::Overloaded))),
+            Mail::Submit(_, reply) => drop(reply.send(Err(error))),
+            Mail::Cancel(_, reply) => drop(reply.send(Err(error))),
             _ => {}
         }
     }

@@ -178,6 +178,11 @@ impl Observations {
     }
 
     /// Gives up fetches over a connection that is gone; the device repeats those notifications.
+    /// Whether the rest of a block-wise notification is being fetched.
+    pub(super) fn has_partial(&self) -> bool {
+        !self.partial.is_empty()
+    }
+
     pub(super) fn drop_partial(&mut self, connection: ActorKey) {
         self.partial.retain(|partial| partial.link.connection != connection);
     }

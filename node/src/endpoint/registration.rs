@@ -81,7 +81,7 @@ impl Core {
             Change::Registration(Box::new(registered.to_stored(&self.name))),
             Change::Applied((*applied).clone()),
             self.address_of(&link),
-            Change::PathNode(self.services.process.owner.node.clone()),
+            Change::PathNode(self.node_of(link.via)),
             Change::Deadline(Some(registered.stored_deadline)),
             Change::ClearObservations,
             Change::Activated,
@@ -173,7 +173,7 @@ impl Core {
         }
         if moved {
             changes.push(self.address_of(&link));
-            changes.push(Change::PathNode(self.services.process.owner.node.clone()));
+            changes.push(Change::PathNode(self.node_of(link.via)));
         }
         let event = changed.then(|| Event::Updated { lifetime: lifetime.map(u64::from), objects });
         let registered = Box::new(registered);

@@ -1,17 +1,27 @@
 //! The endpoints of the whole process, as other rooms use them.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use godwit_proto::v1::Operation;
 use tokio::sync::{broadcast, oneshot};
 
 use super::{
-    handle::{Endpoints, NewOperation, RegistrationChange, SubmitError, Submitted},
+    handle::{Endpoints, NewOperation, SubmitError, Submitted, Told},
     orphan,
     services::{Process, ShardMessage},
 };
-use crate::{identity::DeviceId, profile::LoadError, store::value};
+use crate::{
+    clock,
+    cluster::{Member, Standing},
+    identity::DeviceId,
+    profile::LoadError,
+    store::value,
+};
+
+/// Nodes to which a device that moves is followed, and how long its record is left to change in between.
+const FOLLOWS: u8 = 4;
+const FOLLOW_AFTER: Duration = Duration::from_millis(50);
 
 /// Hands what is asked to the shard that has the device, or else to the one that is to activate it.
 #[derive(Clone)]
@@ -23,6 +33,66 @@ impl Service {
     /// Over the endpoints of this process.
     pub fn new(process: Arc<Process>) -> Self {
         Self { process }
+    }
+
+    /// What it hands things to.
+    pub fn process(&self) -> &Arc<Process> {
+        &self.process
+    }
+
+    /// Hands in a command for a device that this node has, or is to claim.
+    ///
+    /// # Errors
+    /// [`SubmitError::Elsewhere`]: another node has it.
+    pub async fn submit_here(
+        &self,
+        device: DeviceId,
+        operation: NewOperation,
+    ) -> Result<Submitted, SubmitError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(device, ShardMessage::Submit { device, operation: Box::new(operation), reply });
+        answer.await.unwrap_or(Err(SubmitError::Overloaded))
+    }
+
+    /// Takes back a command of a device that this node has, or is to claim.
+    ///
+    /// # Errors
+    /// [`SubmitError::Elsewhere`]: another node has it.
+    pub async fn cancel_here(&self, device: DeviceId, operation: String) -> Result<Operation, SubmitError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(device, ShardMessage::Cancel { device, operation, reply });
+        answer.await.unwrap_or(Err(SubmitError::Overloaded))
+    }
+
+    /// The node that is to do something for a device; `None`: this one. A living owner, or, of a device that nobody has,
+    /// the living node where it was last heard.
+    async fn elsewhere(&self, device: DeviceId) -> Result<Option<Arc<Member>>, SubmitError> {
+        let process = &self.process;
+        let Some(membership) = process.neighbours.membership() else { return Ok(None) };
+        if process.directory.find(device).is_some() {
+            return Ok(None);
+        }
+        let loaded = process.store.load(device).await;
+        let loaded = loaded.map_err(|error| SubmitError::Store(error.to_string()))?;
+        let Some(header) = loaded.map(|record| record.header) else { return Ok(None) };
+        let now = clock::boot();
+        if header.passive {
+            let path = header.path_node.filter(|node| *node != process.owner.node);
+            let others = membership.others(now);
+            let path = path.and_then(|path| others.into_iter().find(|member| member.owner.node == path));
+            return Ok(path.filter(|member| !member.draining));
+        }
+        Ok(match header.owner.map(|owner| membership.standing(now, &owner)) {
+            Some(Standing::Alive(member)) => Some(member),
+            _ => None,
+        })
+    }
+
+    /// Whether to look once more for a device that another node was said to have, after a moment.
+    async fn follow(left: &mut u8) -> bool {
+        *left = left.saturating_sub(1);
+        tokio::time::sleep(FOLLOW_AFTER).await;
+        *left > 0
     }
 
     fn send(&self, device: DeviceId, message: ShardMessage) {
@@ -74,9 +144,21 @@ impl Endpoints for Service {
         device: DeviceId,
         operation: NewOperation,
     ) -> BoxFuture<'static, Result<Submitted, SubmitError>> {
-        let (reply, answer) = oneshot::channel();
-        self.send(device, ShardMessage::Submit { device, operation: Box::new(operation), reply });
-        Box::pin(async move { answer.await.unwrap_or(Err(SubmitError::Overloaded)) })
+        let service = self.clone();
+        Box::pin(async move {
+            let mut left = FOLLOWS;
+            loop {
+                let submitted = match service.elsewhere(device).await? {
+                    Some(member) => {
+                        service.process.neighbours.submit(&member, device, operation.clone()).await
+                    }
+                    None => service.submit_here(device, operation.clone()).await,
+                };
+                if !matches!(submitted, Err(SubmitError::Elsewhere)) || !Self::follow(&mut left).await {
+                    return submitted;
+                }
+            }
+        })
     }
 
     fn cancel(
@@ -84,9 +166,21 @@ impl Endpoints for Service {
         device: DeviceId,
         operation: String,
     ) -> BoxFuture<'static, Result<Operation, SubmitError>> {
-        let (reply, answer) = oneshot::channel();
-        self.send(device, ShardMessage::Cancel { device, operation, reply });
-        Box::pin(async move { answer.await.unwrap_or(Err(SubmitError::Overloaded)) })
+        let service = self.clone();
+        Box::pin(async move {
+            let mut left = FOLLOWS;
+            loop {
+                let cancelled = match service.elsewhere(device).await? {
+                    Some(member) => {
+                        service.process.neighbours.cancel(&member, device, operation.clone()).await
+                    }
+                    None => service.cancel_here(device, operation.clone()).await,
+                };
+                if !matches!(cancelled, Err(SubmitError::Elsewhere)) || !Self::follow(&mut left).await {
+                    return cancelled;
+                }
+            }
+        })
     }
 
     fn device_changed(&self, device: DeviceId) -> BoxFuture<'static, ()> {
@@ -112,6 +206,9 @@ impl Endpoints for Service {
                 service.process.inboxes.of(holder).push(ShardMessage::Release { device, done });
                 // Answered by being dropped.
                 drop(freed.await);
+            } else if let Ok(Some(member)) = service.elsewhere(device).await {
+                // An owner that does not answer keeps it, and its sessions stay as they are.
+                let _ = service.process.neighbours.release(&member, device, true).await;
             }
             service.send(device, ShardMessage::Due(vec![device]));
         })
@@ -138,7 +235,7 @@ impl Endpoints for Service {
         self.send_to_all(|done| ShardMessage::ModelsChanged { done })
     }
 
-    fn watch(&self) -> broadcast::Receiver<RegistrationChange> {
+    fn watch(&self) -> broadcast::Receiver<Told> {
         self.process.changes.subscribe()
     }
 

@@ -1,10 +1,13 @@
 //! What all endpoints of a process share, and what those of one shard do.
 
 use std::{
-    cell::OnceCell,
+    cell::{Cell, OnceCell, RefCell},
     net::{IpAddr, SocketAddr},
     rc::Rc,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -13,18 +16,24 @@ use tokio::sync::{broadcast, oneshot};
 
 use super::{
     directory::Directory,
-    handle::{NewOperation, RegistrationChange, SubmitError, Submitted},
+    handle::{NewOperation, SubmitError, Submitted, Told},
     link::Links,
     model_sets::SharedSets,
 };
 use crate::{
     clock,
+    cluster::{Confirmed, Member, Pulse, neighbours::Neighbours, reply::Reply},
     config::Config,
-    identity::{DeviceId, Owner},
+    identity::{AssociationId, DeviceId, Owner},
     metrics,
     profile::{Profile, ProfileRegistry},
     seal::Sealer,
-    shard::{ShardId, Target, inbox::Inbox, outbox::SocketId, timers::Timers},
+    shard::{
+        ShardId, Target,
+        inbox::Inbox,
+        outbox::{PeerId, SocketId, Transmit},
+        timers::Timers,
+    },
     store::StateStore,
     telemetry::{Completion, Completions, Outlet, Site, Turn},
 };
@@ -53,14 +62,26 @@ pub struct Process {
     pub directory: Arc<Directory>,
     /// The shards' inboxes.
     pub inboxes: Arc<Inboxes>,
+    /// The other nodes.
+    pub neighbours: Arc<dyn Neighbours>,
     /// Changes of registrations.
-    pub changes: broadcast::Sender<RegistrationChange>,
+    pub changes: broadcast::Sender<Told>,
     /// Changes of operations.
     pub operations: broadcast::Sender<Arc<godwit_proto::v1::Operation>>,
-    /// Set once the node gives its devices up: datagrams are dropped from then on.
+    /// Set once the node gives its devices up: datagrams go to a peer from then on, or are dropped where there is none.
     pub draining: AtomicBool,
     /// A profile that asks for nothing, to compute a difference from.
     pub empty_profile: Arc<Profile>,
+}
+
+impl Process {
+    /// While this node gives its devices up: the peer that goes on with this one.
+    pub fn heir(&self, device: DeviceId) -> Option<Arc<Member>> {
+        if !self.draining.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.neighbours.membership()?.heir(clock::boot(), device)
+    }
 }
 
 /// What the endpoints of one shard share.
@@ -73,6 +94,51 @@ pub(super) struct Shared {
     pub(super) turn: Turn,
     /// The shard's connections, which are made after its endpoints.
     pub(super) links: OnceCell<Rc<dyn Links>>,
+    /// `None`: this node stands alone.
+    pub(super) pulse: Option<ShardPulse>,
+}
+
+/// Whether the shard's loop has stood still for so long that others may have claimed what is live here.
+#[derive(Debug)]
+pub(super) struct ShardPulse {
+    pulse: RefCell<Pulse>,
+    /// This node may act as a member of its cluster; looked up now and then.
+    valid: Cell<bool>,
+}
+
+impl ShardPulse {
+    pub(super) fn new(process: &Process) -> Option<Self> {
+        let timings = *process.neighbours.membership()?.timings();
+        let pulse = RefCell::new(Pulse::new(clock::boot(), &timings));
+        Some(Self { pulse, valid: Cell::new(true) })
+    }
+
+    /// How often to [`look`](Self::look), at most.
+    pub(super) fn period(process: &Process) -> Option<Duration> {
+        Some(process.neighbours.membership()?.timings().gap / 2)
+    }
+
+    /// A turn of the loop begins. How long it stood still, if that was too long.
+    pub(super) fn turn(&self) -> Option<Duration> {
+        self.pulse.borrow_mut().turn(clock::boot(), self.valid.get())
+    }
+
+    /// Looks whether this node may act as a member.
+    pub(super) fn look(&self, process: &Process) -> Option<Duration> {
+        let valid = process.neighbours.membership().is_none_or(|members| members.is_valid(clock::boot()));
+        self.valid.set(valid);
+        self.turn()
+    }
+
+    /// For a device whose claim or header read is sent now.
+    pub(super) fn confirmed(&self) -> Confirmed {
+        self.pulse.borrow().confirmed()
+    }
+
+    /// Whether a device must be looked up before what it sends is answered.
+    pub(super) fn is_unsure(&self, confirmed: Confirmed) -> bool {
+        self.pulse.borrow().is_unsure(confirmed)
+    }
 }
 
 /// What other threads tell the endpoints of a shard.
@@ -138,6 +204,22 @@ pub enum ShardMessage {
         /// Dropped when it is free.
         done: oneshot::Sender<()>,
     },
+    /// A datagram of a device that this shard has, which came to another node.
+    Presented(Box<Presented>),
+    /// Another node asks for a device, to `take` it or only whether it is here.
+    Asked {
+        /// The device.
+        device: DeviceId,
+        /// Give it up: a newer session or registration of it has come there.
+        take: bool,
+        /// Where the answer goes.
+        reply: Reply,
+    },
+    /// Datagrams that other nodes send by this one.
+    Relayed(Vec<(SocketId, Transmit)>),
+    /// Stand still for so long, as a process does that is stopped and continued.
+    #[cfg(test)]
+    StandStill(Duration),
     /// Say that the shard takes messages, by dropping this.
     Ping(oneshot::Sender<()>),
     /// Give all devices up.
@@ -156,8 +238,25 @@ pub struct Arrived {
     pub from: SocketAddr,
     /// The local address that it was sent to.
     pub to: Option<IpAddr>,
+    /// The node that received it, if that is another one.
+    pub via: Option<PeerId>,
     /// The payload.
     pub bytes: Box<[u8]>,
+}
+
+/// A datagram that came to another node.
+#[derive(Debug)]
+pub struct Presented {
+    /// Whose it is.
+    pub device: DeviceId,
+    /// The DTLS association in whose keys it is; `None`: it is known by its address.
+    pub session: Option<AssociationId>,
+    /// The datagram, and by which node it came.
+    pub arrived: Arrived,
+    /// That node can't claim the device: this one goes on as if the datagram had come here.
+    pub relay: bool,
+    /// Where the answer goes.
+    pub reply: Reply,
 }
 
 /// The inboxes of all shards.

@@ -380,7 +380,7 @@ impl Core {
         if self.link.is_some_and(|own| own.connection == link.connection) {
             self.link = Some(link);
             changes.push(Change::Address { peer: Some(peer), local, by_address: false });
-            changes.push(Change::PathNode(self.services.process.owner.node.clone()));
+            changes.push(Change::PathNode(self.node_of(link.via)));
         }
         self.persist(changes, Then::Nothing);
     }

@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     clock::{self, Reading},
+    cluster::neighbours::Alone,
     config::Config,
     identity::{DeviceId, Owner, RegistrationId},
     metrics,
@@ -92,6 +93,7 @@ pub(crate) fn process(store: Arc<dyn StateStore>, sealer: Arc<Sealer>, shards: u
         outlet: Outlet::new(Arc::new(NoSink)),
         directory: Arc::new(Directory::default()),
         inboxes: Arc::new(Inboxes::new(shards)),
+        neighbours: Arc::new(Alone),
         changes: broadcast::channel(16).0,
         operations: broadcast::channel(16).0,
         draining: false.into(),
@@ -110,6 +112,7 @@ fn services() -> Rc<Shared> {
         metrics: Rc::new(metrics::Shard::new(0)),
         turn: Turn::default(),
         links: OnceCell::new(),
+        pulse: None,
     })
 }
 
@@ -123,6 +126,7 @@ fn link(port: u16) -> Link {
         socket: SocketId(0),
         remote: ([127, 0, 0, 1], port).into(),
         local: None,
+        via: None,
         security: Security::NoSec,
     }
 }
@@ -687,7 +691,7 @@ fn a_command_in_flight_at_a_crash_is_repeated_byte_for_byte() {
 fn an_idle_endpoint_is_given_up_with_its_record_exact() {
     let mut bench = Bench::registered("default", "lt=86400");
     bench.pass(Duration::from_secs(600));
-    assert!(matches!(bench.writes[0].1[..], [Change::Passive]));
+    assert!(matches!(bench.writes[0].1[..], [Change::PathNode(_), Change::Passive]));
     bench.write_all();
     assert_eq!(bench.stopped(), Some(StopReason::Idle));
 }

@@ -1,5 +1,6 @@
 //! Ingress: datagrams in and out, and which connection gets them.
 
+mod abroad;
 pub mod admission;
 pub mod mmsg;
 mod route;
@@ -8,4 +9,4 @@ pub mod shard;
 pub mod socket;
 mod steer;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -45,7 +45,7 @@ pub(super) struct Router {
     pub(super) shard: ShardId,
     pub(super) process: Arc<Process>,
     pub(super) connections: Rc<Connections>,
-    endpoints: Rc<Endpoints>,
+    pub(super) endpoints: Rc<Endpoints>,
     pub(super) metrics: Rc<metrics::Shard>,
     /// What is spoken on each socket.
     kinds: Box<[Kind]>,
@@ -71,7 +71,7 @@ impl Router {
 
     /// Sends a datagram on its way.
     pub(super) fn route(self: &Rc<Self>, from: Place, bytes: &[u8]) {
-        if self.process.draining.load(Ordering::Relaxed) {
+        if self.is_closed() {
             return self.metrics.datagrams_dropped[DropReason::Draining].increment(1);
         }
         if let Some(secure) = self.secure(from.socket) {
@@ -84,10 +84,16 @@ impl Router {
         }
     }
 
+    /// Whether the node drains and no peer goes on with what comes.
+    fn is_closed(&self) -> bool {
+        let anybody = DeviceId::from_bytes([0; 10]);
+        self.process.draining.load(Ordering::Relaxed) && self.process.heir(anybody).is_none()
+    }
+
     /// Takes a datagram that came to another shard.
     pub(super) fn take(self: &Rc<Self>, arrived: &Arrived) {
-        let Arrived { socket, from, to, bytes } = arrived;
-        let from = Place { socket: *socket, remote: *from, local: *to };
+        let Arrived { socket, from, to, via, bytes } = arrived;
+        let from = Place { socket: *socket, remote: *from, local: *to, via: *via };
         if let Some(secure) = self.secure(*socket) {
             self.route_secure(secure, from, bytes, true);
         } else if self.connections.offer(from, bytes) == Offer::Unknown {
@@ -96,12 +102,12 @@ impl Router {
     }
 
     /// What routes the datagrams of a socket where DTLS is spoken.
-    fn secure(&self, socket: SocketId) -> Option<&Secure> {
+    pub(super) fn secure(&self, socket: SocketId) -> Option<&Secure> {
         self.secure.as_ref().filter(|_| self.kinds.get(usize::from(socket.0)) == Some(&Kind::Dtls))
     }
 
-    fn look_up(self: &Rc<Self>, place: Place, bytes: &[u8]) {
-        let Place { socket, remote: from, local: to } = place;
+    pub(super) fn look_up(self: &Rc<Self>, place: Place, bytes: &[u8]) {
+        let Place { socket, remote: from, local: to, via } = place;
         let mut strangers = self.strangers.borrow_mut();
         if let Some(waiting) = strangers.get_mut(&(socket, from)) {
             if waiting.len() < WAITING {
@@ -129,9 +135,12 @@ impl Router {
                 Ok(Some(device)) if !requests && router.elsewhere(device).is_some() => {
                     router.metrics.session_lookups[Lookup::Shard].increment(1);
                     let holder = router.elsewhere(device).unwrap_or(router.shard);
-                    let arrived = waiting.into_iter().map(|bytes| Arrived { socket, from, to, bytes });
+                    let arrived = waiting.into_iter().map(|bytes| Arrived { socket, from, to, via, bytes });
                     let arrived = arrived.map(|arrived| ShardMessage::Datagram(Box::new(arrived)));
                     return router.process.inboxes.of(holder).extend(arrived);
+                }
+                Ok(Some(device)) if router.may_be_abroad(device) => {
+                    return router.serve_plain(place, device, waiting).await;
                 }
                 Ok(Some(device)) => {
                     router.metrics.session_lookups[Lookup::Store].increment(1);
@@ -139,6 +148,12 @@ impl Router {
                 }
                 Ok(None) => {
                     router.metrics.session_lookups[Lookup::Miss].increment(1);
+                    // Whoever registers now shall do it where the device can stay.
+                    let anybody = DeviceId::from_bytes([0; 10]);
+                    if let Some(heir) = router.process.heir(anybody) {
+                        let waiting = waiting.into_iter().map(|bytes| (place, bytes)).collect();
+                        return router.relay(anybody, &heir, waiting);
+                    }
                     let room = router.connections.len() < router.endpoints.len() + UNLINKED;
                     if !room || !requests {
                         return waiting.iter().for_each(|bytes| router.dismiss(place, bytes));
@@ -165,7 +180,6 @@ impl Router {
     /// Answers a stranger without keeping anything: RST to what answers nothing of ours, 5.03 to requests for which
     /// there is no room.
     fn dismiss(&self, place: Place, bytes: &[u8]) {
-        let Place { socket, remote, local } = place;
         let now = clock::now();
         let mut peer = Peer::new(self.connections.coap(), 0, 0);
         peer.handle_datagram(now, bytes);
@@ -184,7 +198,7 @@ impl Router {
             }
         }
         while let Some(answer) = peer.poll_transmit() {
-            self.connections.send(socket, remote, local, answer);
+            self.connections.send(place, answer);
         }
     }
 }

@@ -14,7 +14,7 @@ use std::{
     cell::RefCell,
     collections::{HashMap, hash_map::Entry},
     rc::Rc,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
 };
 
 use godwit_dtls::{
@@ -34,14 +34,18 @@ use crate::{
         secure::{Ground, activation::Wanted},
     },
     endpoint::{Arrived, ShardMessage},
+    identity::{AssociationId, DeviceId},
     metrics::{
         dtls::{Cookie, RecordDrop, Refusal},
         labels::{DropReason, Lookup},
     },
     shard::ShardId,
+    store::DeviceRecord,
 };
 
-type Waiting = Vec<(Place, Box<[u8]>)>;
+/// A datagram, and where it came in.
+pub(super) type Came = (Place, Box<[u8]>);
+pub(super) type Waiting = Vec<Came>;
 
 /// What routing needs of DTLS.
 pub(super) struct Secure {
@@ -58,6 +62,24 @@ impl Secure {
         let gate = RefCell::new(Gate::new(settings.cluster.cookie.expose()));
         let admission = settings.admission.clone();
         Self { ground, gate, admission, waiting: RefCell::default() }
+    }
+
+    /// What waits for the look-up of a session, at its end.
+    pub(super) fn take(&self, wanted: Wanted) -> Waiting {
+        self.waiting.borrow_mut().remove(&wanted).unwrap_or_default()
+    }
+
+    /// The session of a device to which what waits belongs, and the datagram that proves it.
+    pub(super) fn authenticate(
+        &self,
+        device: DeviceId,
+        record: &DeviceRecord,
+        wanted: Wanted,
+    ) -> Option<(AssociationId, Came)> {
+        let waiting = self.waiting.borrow();
+        let waiting = waiting.get(&wanted)?;
+        let (association, at) = self.ground.authenticate(clock::now(), device, record, wanted, waiting)?;
+        Some((association, waiting[at].clone()))
     }
 }
 
@@ -140,6 +162,10 @@ impl Router {
     }
 
     fn route_handshake(self: &Rc<Self>, secure: &Secure, from: Place, bytes: &[u8], passed_on: bool) {
+        if self.process.draining.load(Ordering::Relaxed) {
+            // The client says hello again, and is led elsewhere by then.
+            return self.metrics.datagrams_dropped[DropReason::Draining].increment(1);
+        }
         let unix = clock::unix_ms() / 1000;
         let dtls = &self.metrics.dtls;
         let verdict = secure.gate.borrow_mut().handle(unix, from.remote, bytes);
@@ -160,7 +186,7 @@ impl Router {
             Verdict::Answer(request) => {
                 if secure.admission.cookie(unix) {
                     dtls.cookies[Cookie::Sent].increment(1);
-                    self.connections.send(from.socket, from.remote, from.local, request);
+                    self.connections.send(from, request);
                 } else {
                     dtls.cookies[Cookie::Limited].increment(1);
                 }
@@ -194,8 +220,8 @@ impl Router {
         self.metrics.session_lookups[Lookup::Shard].increment(1);
         self.metrics.dtls.steered.increment(1);
         let arrived = datagrams.into_iter().map(|(from, bytes)| {
-            let Place { socket, remote, local } = from;
-            ShardMessage::Datagram(Box::new(Arrived { socket, from: remote, to: local, bytes }))
+            let Place { socket, remote, local, via } = from;
+            ShardMessage::Datagram(Box::new(Arrived { socket, from: remote, to: local, via, bytes }))
         });
         self.process.inboxes.of(shard).extend(arrived);
     }
@@ -219,40 +245,22 @@ impl Router {
     }
 
     async fn activate(self: Rc<Self>, wanted: Wanted, passed_on: bool, permit: Activation) {
-        let found = self.process.store.resolve(wanted.pointer()).await;
-        let record = match &found {
-            Ok(Some(device)) if passed_on || self.elsewhere(*device).is_none() => {
-                self.process.store.load(*device).await
-            }
-            _ => Ok(None),
-        };
-        drop(permit);
         let Some(secure) = &self.secure else { return };
-        let waiting = secure.waiting.borrow_mut().remove(&wanted).unwrap_or_default();
-        let drop_all = |why: RecordDrop| {
-            self.metrics.dtls.records_dropped[why].increment(waiting.len() as u64);
-        };
-        let device = match found {
-            Ok(Some(device)) => device,
+        match self.process.store.resolve(wanted.pointer()).await {
+            Ok(Some(device)) => match self.elsewhere(device).filter(|_| !passed_on) {
+                Some(holder) => self.pass_on(holder, secure.take(wanted)),
+                None => self.serve(secure, wanted, device).await,
+            },
             Ok(None) => {
                 self.metrics.session_lookups[Lookup::Miss].increment(1);
-                return drop_all(RecordDrop::NoSession);
+                let dropped = secure.take(wanted).len() as u64;
+                self.metrics.dtls.records_dropped[RecordDrop::NoSession].increment(dropped);
             }
-            Err(error) => return tracing::debug!(%error, "a session could not be looked up"),
-        };
-        if let Some(holder) = self.elsewhere(device).filter(|_| !passed_on) {
-            return self.pass_on(holder, waiting);
+            Err(error) => {
+                tracing::debug!(%error, "a session could not be looked up");
+                secure.take(wanted);
+            }
         }
-        let record = match record {
-            Ok(Some(record)) => record,
-            Ok(None) => return drop_all(RecordDrop::NoSession),
-            Err(error) => return tracing::debug!(%error, "a session could not be loaded"),
-        };
-        self.metrics.session_lookups[Lookup::Store].increment(1);
-        let now = clock::now();
-        match secure.ground.authenticate(now, device, &record, wanted, &waiting) {
-            Some(association) => self.connections.claim(device, association, wanted.cid(), waiting, now),
-            None => drop_all(RecordDrop::Forged),
-        }
+        drop(permit);
     }
 }

@@ -18,12 +18,13 @@ use super::{
 };
 use crate::{
     clock,
+    cluster::neighbours::Neighbours,
     connection::{
         Connections, Place,
         secure::{Ground, settings::Settings},
     },
     endpoint::{Endpoints, Process, ShardMessage},
-    metrics::{self, labels::DropReason},
+    metrics::{self, cluster::Path, labels::DropReason},
     shard::{
         ShardId, Target,
         outbox::{Outbox, SocketId},
@@ -122,16 +123,24 @@ fn run(
     for index in 0..sockets.len() {
         vital(&died, receive(sockets.clone(), index, router.clone(), metrics.clone()));
     }
-    vital(&died, send(sockets, outbox, metrics));
+    let relaying = outbox.clone();
+    let neighbours = process.neighbours.clone();
+    vital(&died, send(sockets, outbox, metrics, neighbours));
     let revoking = connections.clone();
     vital(&died, fire(timers, connections, endpoints.clone()));
     let publishing = endpoints.clone();
     vital(&died, async move { publishing.publish().await });
+    let watched = endpoints.clone();
+    vital(&died, async move { watched.watch_pulse().await });
     vital(&died, async move {
         loop {
             for message in process.inboxes.of(shard).take().await {
                 match message {
                     ShardMessage::Datagram(arrived) => router.take(&arrived),
+                    ShardMessage::Presented(presented) => router.present(*presented),
+                    ShardMessage::Relayed(datagrams) => {
+                        datagrams.into_iter().for_each(|(socket, datagram)| relaying.push(socket, datagram));
+                    }
                     ShardMessage::Revoked { device, version } => revoking.revoke(device, version),
                     ShardMessage::LanesExtended(until) => {
                         if let Some(ground) = &ground {
@@ -179,7 +188,7 @@ async fn receive(sockets: Rc<[Socket]>, index: usize, router: Rc<Router>, metric
                 metrics.datagrams_dropped[DropReason::Malformed].increment(1);
                 continue;
             }
-            let from = Place { socket: id, remote: datagram.from, local: datagram.to };
+            let from = Place { socket: id, remote: datagram.from, local: datagram.to, via: None };
             router.route(from, datagram.bytes);
         }
         // The actors have their turn, and what they send leaves, before more is read. After a batch that is not full
@@ -190,7 +199,12 @@ async fn receive(sockets: Rc<[Socket]>, index: usize, router: Rc<Router>, metric
     }
 }
 
-async fn send(sockets: Rc<[Socket]>, outbox: Rc<Outbox>, metrics: Rc<metrics::Shard>) {
+async fn send(
+    sockets: Rc<[Socket]>,
+    outbox: Rc<Outbox>,
+    metrics: Rc<metrics::Shard>,
+    neighbours: Arc<dyn Neighbours>,
+) {
     let mut batch = SendBatch::new();
     let mut datagrams = Vec::new();
     loop {
@@ -204,6 +218,11 @@ async fn send(sockets: Rc<[Socket]>, outbox: Rc<Outbox>, metrics: Rc<metrics::Sh
             metrics.datagrams_sent.increment(datagrams.len() as u64 - failed);
             metrics.datagrams_dropped[DropReason::SendFailed].increment(failed);
             datagrams.clear();
+        }
+        let relayed = outbox.take_relayed();
+        if !relayed.is_empty() {
+            metrics.cluster.paths[Path::Returned].increment(relayed.len() as u64);
+            neighbours.transmit(relayed);
         }
     }
 }

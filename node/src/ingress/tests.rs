@@ -8,7 +8,7 @@ use std::{
 };
 
 use actix::Arbiter;
-use godwit_coap::{Code, Event, Peer, Request, Token};
+use godwit_coap::{Code, Event, Peer, Request, Response, Token};
 use godwit_dtls::{
     Secret,
     client::{self, Client, Credential, Failure, Output},
@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     clock,
+    cluster::{Beat, Member},
     config::keyring,
     connection::secure::settings::Settings,
     endpoint::tests::process,
@@ -31,14 +32,15 @@ use crate::{
     keys::{ClusterKeys, Trust},
     seal::Sealer,
     store::{
-        Change, Claim, Claimed, Counts, DeviceFilter, DeviceRecord, DocumentKey, DocumentKind, Due, Expect,
-        Fence, Lane, Page, PageRequest, Pointer, StateStore, StoreError, StoreFuture,
+        Change, Changes, Claim, Claimed, Counts, Cursor, DeviceFilter, DeviceRecord, DocumentKey,
+        DocumentKind, Due, Expect, Fence, Lane, Page, PageRequest, Pointer, StateStore, StoreError,
+        StoreFuture,
         embedded::{self, Embedded},
         value::{self, credential::Mode},
     },
 };
 
-const KEY: &[u8] = b"0123456789abcdef";
+pub(crate) const KEY: &[u8] = b"0123456789abcdef";
 /// How long what must come is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -99,6 +101,12 @@ impl StateStore for SlowStore {
     }
     fn counts(&self) -> StoreFuture<Counts> {
         self.inner.counts()
+    }
+    fn heartbeat(&self, member: Member, ttl: Duration) -> StoreFuture<Beat> {
+        self.inner.heartbeat(member, ttl)
+    }
+    fn changes(&self, after: Option<Cursor>) -> StoreFuture<Changes> {
+        self.inner.changes(after)
     }
     fn probe(&self) -> StoreFuture<()> {
         self.inner.probe()
@@ -232,10 +240,10 @@ impl Drop for Node {
 }
 
 /// A device that speaks when the test lets it.
-struct Device {
+pub(crate) struct Device {
     socket: UdpSocket,
     endpoint: String,
-    client: Client,
+    pub(crate) client: Client,
     peer: Peer,
     tokens: u64,
     random: SystemRandom,
@@ -243,14 +251,19 @@ struct Device {
 }
 
 impl Device {
-    fn new(server: SocketAddr, endpoint: &str) -> Self {
+    pub(crate) fn new(server: SocketAddr, endpoint: &str) -> Self {
+        Self::with_cid(server, endpoint, true)
+    }
+
+    /// With a Connection ID, or without.
+    pub(crate) fn with_cid(server: SocketAddr, endpoint: &str, cid: bool) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.connect(server).unwrap();
         let settings = Arc::new(client::Settings::default());
         Self {
             socket,
             endpoint: endpoint.to_owned(),
-            client: Client::new(settings, Some(&[])),
+            client: Client::new(settings, cid.then_some(&[][..])),
             peer: Peer::new(Arc::default(), 1, 1),
             tokens: 0,
             random: SystemRandom::new(),
@@ -258,7 +271,12 @@ impl Device {
         }
     }
 
-    fn begin(&mut self) {
+    /// Whatever leads its datagrams leads them here from now on.
+    pub(crate) fn move_to(&self, server: SocketAddr) {
+        self.socket.connect(server).unwrap();
+    }
+
+    pub(crate) fn begin(&mut self) {
         let credential = Credential::Psk { identity: self.endpoint.clone().into(), key: Secret::new(KEY) };
         let cx = client::Context { now: clock::now(), random: &self.random };
         self.client.start(cx, credential, false, &mut self.out);
@@ -291,7 +309,7 @@ impl Device {
     }
 
     /// Waits for the handshake's end.
-    fn finish(&mut self) -> Result<(), Failure> {
+    pub(crate) fn finish(&mut self) -> Result<(), Failure> {
         let begun = clock::now();
         loop {
             for output in self.out.drain(..) {
@@ -315,19 +333,19 @@ impl Device {
         }
     }
 
-    fn register(&mut self) -> Code {
+    pub(crate) fn register(&mut self) -> Code {
         let mut request = Request::post("rd").content(40, "</1/0>,</3/0>");
         request.uri_query = vec![format!("ep={}", self.endpoint), "lwm2m=1.1".into()];
         self.ask(request)
     }
 
-    fn rebind(&mut self) {
+    pub(crate) fn rebind(&mut self) {
         let server = self.socket.peer_addr().unwrap();
         self.socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         self.socket.connect(server).unwrap();
     }
 
-    fn ask(&mut self, request: Request) -> Code {
+    pub(crate) fn ask(&mut self, request: Request) -> Code {
         self.tokens += 1;
         self.peer.request(clock::now(), Token::from(self.tokens), request, true).unwrap();
         let begun = clock::now();
@@ -342,17 +360,43 @@ impl Device {
                 return response.code;
             }
             assert!(begun.elapsed() < PATIENCE, "no answer");
-            self.turn(PATIENCE);
-            for output in self.out.drain(..) {
-                if let Output::Application(message) = output {
-                    self.peer.handle_datagram(clock::now(), &message);
-                }
+            self.hear(Duration::from_millis(500));
+            self.peer.handle_timeout(clock::now());
+        }
+    }
+
+    /// Takes one datagram, if one comes in time.
+    fn hear(&mut self, patience: Duration) {
+        self.turn(patience);
+        for output in self.out.drain(..) {
+            if let Output::Application(message) = output {
+                self.peer.handle_datagram(clock::now(), &message);
             }
+        }
+    }
+
+    /// Answers the next request of the server with 2.05 and "7".
+    pub(crate) fn answer(&mut self) {
+        let begun = clock::now();
+        loop {
+            if let Some(Event::Request { id, .. }) = self.peer.poll_event() {
+                let response = Response::new(Code::CONTENT).content(0, "7");
+                self.peer.respond(clock::now(), id, response).unwrap();
+                while let Some(message) = self.peer.poll_transmit() {
+                    let cx = client::Context { now: clock::now(), random: &self.random };
+                    let mut datagram = Vec::new();
+                    self.client.seal(cx, &message, &mut datagram).unwrap();
+                    self.socket.send(&datagram).unwrap();
+                }
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE, "no request");
+            self.hear(PATIENCE);
         }
     }
 }
 
-fn budgets() -> Budgets {
+pub(crate) fn budgets() -> Budgets {
     Budgets { handshakes_per_prefix: 1000, ..Budgets::default() }
 }
 

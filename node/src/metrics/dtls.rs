@@ -108,6 +108,8 @@ label! {
         Early = "early",
         /// Authenticated, but not what may come now.
         Unexpected = "unexpected",
+        /// Its device could be neither claimed nor handed to its owner just now.
+        Left = "left",
     }
 }
 

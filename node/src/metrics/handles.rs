@@ -2,6 +2,7 @@
 
 use metrics::{Counter, Gauge, Histogram};
 
+use super::cluster;
 use super::definition::Family;
 use super::dtls::Dtls;
 use super::labels::{
@@ -44,6 +45,8 @@ pub struct Shard {
     pub coap_timeouts: Counter,
     /// Everything of DTLS.
     pub dtls: Dtls,
+    /// What went to and came from other nodes.
+    pub cluster: cluster::Shard,
     /// See [`names::REGISTRATION_CHANGES`].
     pub registration_changes: Family<RegistrationChange, Counter>,
     /// See [`names::OBSERVATIONS`].
@@ -77,6 +80,7 @@ impl Shard {
             coap_duplicates: names::COAP_DUPLICATES.counter(&[s]),
             coap_timeouts: names::COAP_TIMEOUTS.counter(&[s]),
             dtls: Dtls::new(s),
+            cluster: cluster::Shard::new(s),
             registration_changes: Family::new(|change| names::REGISTRATION_CHANGES.counter(&[s, change])),
             observations: names::OBSERVATIONS.gauge(&[s]),
             notifications: Family::new(|treatment| names::NOTIFICATIONS.counter(&[s, treatment])),

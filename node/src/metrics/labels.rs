@@ -19,6 +19,8 @@ label! {
         UnprovenAddress = "unproven_address",
         /// The node is draining.
         Draining = "draining",
+        /// Its device could be neither claimed nor handed to its owner just now.
+        Left = "left",
     }
 }
 
@@ -29,6 +31,8 @@ label! {
         Local = "local",
         /// On another shard of this process.
         Shard = "other_shard",
+        /// At another node, which has taken the datagram.
+        Node = "other_node",
         /// In the store.
         Store = "store",
         /// Nowhere.
@@ -199,6 +203,10 @@ label! {
         Event = "event",
         /// Shares of the nonce space.
         Lane = "lane",
+        /// A sign of life, and who else gave one.
+        Heartbeat = "heartbeat",
+        /// What was changed at other nodes.
+        Changes = "changes",
         /// Profiles, models and other documents.
         Document = "document",
     }

@@ -1,6 +1,7 @@
 //! Metrics: every name in [`names`], every label value in [`labels`], and handles to keep in [`Shard`], [`Sink`] and
 //! [`Store`]. The reference in `docs/metrics.md` is generated from these.
 
+pub mod cluster;
 mod definition;
 pub mod dtls;
 mod handles;

@@ -118,6 +118,19 @@ definitions! {
     /// Memory of the embedded store, by its own account: what it wrote lately, at most 61 MiB, and blocks that it read, at most 32 MiB.
     STORE_MEMORY = Gauge "godwit_store_memory_bytes" [];
 
+    /// Datagrams that went from node to node, by the way that they took.
+    CLUSTER_DATAGRAMS = Counter "godwit_cluster_datagrams_total" ["shard", "path"];
+    /// Nodes of the cluster that live, this one included.
+    CLUSTER_MEMBERS = Gauge "godwit_cluster_members" [];
+    /// Links to peers that stand.
+    CLUSTER_LINKS = Gauge "godwit_cluster_links" [];
+    /// What was for a peer and was dropped, by the reason.
+    CLUSTER_LINK_DROPS = Counter "godwit_cluster_link_drops_total" ["reason"];
+    /// Answers of peers to questions about devices.
+    CLUSTER_ANSWERS = Counter "godwit_cluster_answers_total" ["answer"];
+    /// Times that a peer left a question unanswered for so long that its devices were claimed without asking.
+    CLUSTER_SUSPICIONS = Counter "godwit_cluster_suspicions_total" [];
+
     /// Calls of the gRPC API, by method and status code.
     ADMIN_CALLS = Counter "godwit_admin_calls_total" ["method", "code"];
 

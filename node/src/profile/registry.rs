@@ -61,6 +61,12 @@ impl ProfileRegistry {
         self.cache.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
+    /// The names of all profiles that were loaded.
+    pub fn names(&self) -> Vec<String> {
+        let cache = self.cache.read().unwrap_or_else(PoisonError::into_inner);
+        cache.keys().map(ToString::to_string).collect()
+    }
+
     /// The profile, loaded if need be. A stored one goes before the built-in one of that name.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ use super::*;
 use crate::{
     endpoint::link::{Links, Reach, Refusal, Secured, Security, SessionEnd},
     identity::{AssociationId, SessionId},
+    shard::outbox::PeerId,
     store::{Numbers, Session},
 };
 
@@ -18,6 +19,10 @@ struct Connections {
 }
 
 impl Links for Connections {
+    fn via(&self, _: ActorKey) -> Option<PeerId> {
+        None
+    }
+
     fn deliver(&self, _: ActorKey, _: DeviceId, _: Downlink) -> bool {
         true
     }

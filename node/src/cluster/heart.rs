@@ -1,0 +1,210 @@
+//! The heartbeat: says through the store that this node lives, and hears who else does.
+//!
+//! ```text
+//!  every 2 s ─► store.heartbeat ─► members ─► links to them
+//!          └──► store.extend_lanes ─► shards: nonces for the next 30 s
+//! ```
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use thiserror::Error;
+use tokio::sync::Notify;
+
+use super::{Hold, Member, Timings, link::Hub};
+use crate::{
+    clock,
+    endpoint::{Process, ShardMessage},
+    health::{self, Readiness},
+    ingress::shard::Listener,
+    store::{Lane, StoreError},
+};
+
+/// Why a node can't join its cluster. It goes on trying; this says what an operator may have to do.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum NotJoined {
+    /// The store does not answer.
+    #[error("the store does not answer: {0}")]
+    Store(String),
+    /// The store is there, but nothing may be claimed.
+    #[error("{}", of_hold(.0))]
+    Held(Hold),
+}
+
+fn of_hold(hold: &Hold) -> String {
+    match hold {
+        Hold::NotValid => "no heartbeat was acknowledged in time".into(),
+        Hold::Empty => "the store is empty: if that is meant, set store.allow_empty".into(),
+        Hold::ClockAhead(ms) => {
+            format!("this machine's clock is {ms} ms ahead of the other nodes' and the store's")
+        }
+        Hold::Restoring => {
+            "the store has just come back, and not all nodes have written again what it forgot".into()
+        }
+    }
+}
+
+/// A node's heartbeat.
+pub struct Heart {
+    hub: Arc<Hub>,
+    process: Arc<Process>,
+    readiness: Readiness,
+    listeners: Vec<Listener>,
+    timings: Timings,
+    draining: AtomicBool,
+    /// Beats out of turn.
+    now: Notify,
+}
+
+/// What a heart remembers from beat to beat.
+#[derive(Default)]
+struct Memory {
+    /// What the store may have forgotten before this, this run has not written.
+    restored: Option<u64>,
+    hold: Option<(NotJoined, health::Hold)>,
+}
+
+impl Heart {
+    /// Of a node with these listeners, which has not beaten yet.
+    #[must_use]
+    pub fn new(
+        hub: Arc<Hub>,
+        process: Arc<Process>,
+        readiness: Readiness,
+        listeners: Vec<Listener>,
+    ) -> Arc<Self> {
+        let timings = *hub.members().timings();
+        let (draining, now) = (AtomicBool::new(false), Notify::new());
+        Arc::new(Self { hub, process, readiness, listeners, timings, draining, now })
+    }
+
+    /// Joins the cluster and takes lanes: waits for a store that answers, and, where it has just come back, for as long as
+    /// nonces of what it forgot may still be in use.
+    ///
+    /// # Errors
+    /// Lanes can't be taken.
+    pub async fn join(&self, shards: u16) -> Result<Vec<Lane>, StoreError> {
+        let mut memory = Memory::default();
+        let mut said = None;
+        loop {
+            let joined = match self.beat(&mut memory).await {
+                Ok(()) => self.hub.members().may_join(clock::boot()).map_err(NotJoined::Held),
+                Err(error) => Err(NotJoined::Store(error.to_string())),
+            };
+            match joined {
+                Ok(Duration::ZERO) => break,
+                Ok(rest) => {
+                    if said.replace(None) != Some(None) {
+                        tracing::info!(
+                            ?rest,
+                            "joining: the store has just come, earlier nonces may be in use"
+                        );
+                    }
+                    tokio::time::sleep(rest.min(self.timings.heartbeat)).await;
+                }
+                Err(why) => {
+                    if said.as_ref() != Some(&Some(why.clone())) {
+                        tracing::error!(%why, "this node does not join its cluster");
+                        said = Some(Some(why));
+                    }
+                    tokio::time::sleep(self.timings.heartbeat).await;
+                }
+            }
+        }
+        self.process.store.take_lanes(&self.process.owner, shards).await
+    }
+
+    /// Beats once.
+    #[cfg(test)]
+    pub(crate) async fn once(&self) {
+        self.beat(&mut Memory::default()).await.unwrap();
+    }
+
+    /// Beats for as long as the node lives.
+    pub async fn run(self: Arc<Self>) {
+        let mut tick = tokio::time::interval(self.timings.heartbeat);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut memory = Memory::default();
+        loop {
+            tokio::select! {
+                _ = tick.tick() => {}
+                () = self.now.notified() => {}
+            }
+            let beaten = self.beat(&mut memory).await;
+            self.hub.tell_view();
+            let members = self.hub.members();
+            let held = match (&beaten, members.hold(clock::boot())) {
+                // The store's own room says whether the node is ready without it.
+                (Err(_), _) | (_, None | Some(Hold::NotValid | Hold::Restoring)) => None,
+                (Ok(()), Some(hold)) => Some(NotJoined::Held(hold)),
+            };
+            self.keep_ready(&mut memory, held);
+            if beaten.is_ok() {
+                self.extend_lanes().await;
+            }
+        }
+    }
+
+    /// The node gives its devices up: its peers hear of it at once.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+        self.now.notify_one();
+    }
+
+    fn keep_ready(&self, memory: &mut Memory, held: Option<NotJoined>) {
+        let before = memory.hold.as_ref().map(|(why, _)| why);
+        if before.map(std::mem::discriminant) == held.as_ref().map(std::mem::discriminant) {
+            return;
+        }
+        if let Some(why) = &held {
+            tracing::error!(%why, "this node is not ready");
+        }
+        memory.hold = held.map(|why| (why, self.readiness.hold("cluster")));
+    }
+
+    async fn beat(&self, memory: &mut Memory) -> Result<(), StoreError> {
+        let members = self.hub.members();
+        let sent = clock::boot();
+        let ahead = members.time().map_or(0, |time| {
+            let (wall, store) = (clock::unix_ms(), time.unix_ms(sent));
+            i64::try_from(i128::from(wall) - i128::from(store)).unwrap_or(i64::MAX)
+        });
+        let draining = self.draining.load(Ordering::Relaxed);
+        let member = Member {
+            owner: self.process.owner.clone(),
+            address: self.hub.advertised(),
+            listeners: self.listeners.clone(),
+            ready: !draining && self.readiness.report().state == "ready",
+            draining,
+            clock_ahead_ms: ahead,
+            restored: memory.restored.unwrap_or(0),
+        };
+        let answer = self.process.store.heartbeat(member, self.timings.ttl);
+        let beat = match tokio::time::timeout(self.timings.valid, answer).await {
+            Ok(answer) => answer?,
+            Err(_) => return Err(StoreError::Unavailable("a heartbeat was not answered".into())),
+        };
+        // Before its first heartbeat this run has written nothing.
+        memory.restored.get_or_insert(beat.back_ms);
+        self.hub.handle_beat(sent, clock::boot(), beat);
+        Ok(())
+    }
+
+    async fn extend_lanes(&self) {
+        let members = self.hub.members();
+        let Some(second) = members.time().map(|time| time.second(clock::boot())) else { return };
+        match self.process.store.extend_lanes(&self.process.owner, second).await {
+            Ok(until) => {
+                for shard in 0..self.process.inboxes.shards() {
+                    self.process.inboxes.of(shard as u16).push(ShardMessage::LanesExtended(until));
+                }
+            }
+            Err(error) => tracing::warn!(%error, "the shards' nonces could not be extended"),
+        }
+    }
+}
