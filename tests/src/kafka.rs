@@ -12,7 +12,7 @@ use std::{
 use data_encoding::BASE64;
 use serde_json::{Value, json};
 
-use crate::{TcpProxy, binary::root, skip, wait};
+use crate::{Authority, TcpProxy, binary::root, pem, skip, wait};
 
 /// Properties of a broker with rules of access, which users of its plain listener do not need to mind.
 pub const AUTHORIZER: &str = "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
@@ -68,9 +68,14 @@ impl Kafka {
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join("server.properties"), server_properties(address, &folder, properties)).unwrap();
+        let authority = Authority::new("Kafka");
+        let broker = authority.issue(&address.to_string());
+        fs::write(folder.join("ca.pem"), pem("CERTIFICATE", authority.certificate())).unwrap();
+        fs::write(folder.join("broker.pem"), broker.key_pem() + &broker.chain_pem()).unwrap();
         let formatted = java(&class_path, &folder)
             .args(["kafka.tools.StorageTool", "format", "-t", "Z29kd2l0LXRlc3RzLWthZg", "-c"])
             .arg(folder.join("server.properties"))
+            .args(["--add-scram", "SCRAM-SHA-512=[name=app,password=secret]"])
             .output()
             .expect("java runs");
         assert!(formatted.status.success(), "{}", String::from_utf8_lossy(&formatted.stderr));
@@ -140,6 +145,16 @@ impl Kafka {
         java.arg(root().join("tests/kafka").join(program)).arg(self.broker()).args(arguments);
         let done = java.output().expect("java runs");
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+
+    /// `host:port` of its listener for the user `app`, password "secret", by SCRAM-SHA-512 over TLS.
+    pub fn secure(&self) -> String {
+        format!("{}:9097", self.address)
+    }
+
+    /// The certificate of the authority that this listener's is from, PEM.
+    pub fn ca_file(&self) -> PathBuf {
+        self.folder.join("ca.pem")
     }
 
     /// SIGKILL.
@@ -296,9 +311,11 @@ fn server_properties(address: Ipv4Addr, folder: &Path, more: &str) -> String {
     let mut text = format!(
         "process.roles=broker,controller\nnode.id=1\ncontroller.quorum.voters=1@{address}:9093\n\
          listeners=PLAINTEXT://{address}:9092,CONTROLLER://{address}:9093,\
-         PROXIED://{address}:{BEHIND_PROXY},SASL://{address}:9096\n\
-         advertised.listeners=PLAINTEXT://{address}:9092,PROXIED://{address}:{PROXY},SASL://{address}:9096\n\
-         listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,SASL:SASL_PLAINTEXT\n\
+         PROXIED://{address}:{BEHIND_PROXY},SASL://{address}:9096,SECURE://{address}:9097\n\
+         advertised.listeners=PLAINTEXT://{address}:9092,PROXIED://{address}:{PROXY},SASL://{address}:9096,\
+         SECURE://{address}:9097\n\
+         listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,\
+         SASL:SASL_PLAINTEXT,SECURE:SASL_SSL\n\
          controller.listener.names=CONTROLLER\nlog.dirs={}\n",
         folder.join("data").display()
     );
@@ -316,6 +333,12 @@ fn server_properties(address: Ipv4Addr, folder: &Path, more: &str) -> String {
         ("controller.quorum.election.timeout.ms", "300"),
         ("controller.quorum.fetch.timeout.ms", "1000"),
         ("log.cleaner.dedupe.buffer.size", "2097152"),
+        ("listener.name.secure.ssl.keystore.type", "PEM"),
+        ("listener.name.secure.sasl.enabled.mechanisms", "SCRAM-SHA-512"),
+        (
+            "listener.name.secure.scram-sha-512.sasl.jaas.config",
+            "org.apache.kafka.common.security.scram.ScramLoginModule required;",
+        ),
         ("listener.name.sasl.sasl.enabled.mechanisms", "PLAIN"),
         (
             "listener.name.sasl.plain.sasl.jaas.config",
@@ -324,5 +347,7 @@ fn server_properties(address: Ipv4Addr, folder: &Path, more: &str) -> String {
     ] {
         writeln!(text, "{name}={value}").unwrap();
     }
+    let keystore = folder.join("broker.pem");
+    writeln!(text, "listener.name.secure.ssl.keystore.location={}", keystore.display()).unwrap();
     text + more
 }

@@ -213,6 +213,18 @@ impl Node {
         self.wait_ready();
     }
 
+    /// Runs another of the program's commands with its data directory and settings, to its end: its exit code and output.
+    pub fn command(&self, arguments: &[&str]) -> (i32, String) {
+        let mut command = Command::new(binary::godwit());
+        command.args(arguments).arg("--data-dir").arg(&self.folder);
+        self.setup.set.iter().for_each(|setting| {
+            command.arg("--set").arg(setting);
+        });
+        let output = command.output().expect("the command runs");
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code().expect("it ended by itself"), String::from_utf8(text).unwrap())
+    }
+
     fn signal(&self, signal: i32) {
         let pid = self.child.id().to_string();
         let sent = Command::new("kill").args([format!("-{signal}"), pid]).status().unwrap();

@@ -5,5 +5,6 @@ mod cloud_event;
 mod consumers;
 mod errors;
 mod outage;
+mod secure;
 mod spool;
 mod world;

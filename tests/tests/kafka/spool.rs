@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use godwit_tests::{Kafka, Raw, Setup, wait};
+use godwit_tests::{Ctl, Kafka, Raw, Setup, wait};
 
 use crate::world::{in_order_within_a_term, send};
 
@@ -70,6 +70,9 @@ fn a_spool_is_sent_first_after_a_restart() {
     node.kill();
     node.restart();
     assert!(node.metric("godwit_spool_records") >= 10.0);
+    let shown = &Ctl::json(&node, &["nodes", "status"])[0];
+    let records: u64 = shown["sink"]["spool"]["records"].as_str().unwrap().parse().unwrap();
+    assert!(records >= 10 && shown["sink"]["durable"] == true, "{shown}");
     assert_eq!(raw.call(send("v10")).code(), "2.04");
     kafka.restart();
     wait("the spool is empty", || (node.metric("godwit_spool_records") == 0.0).then_some(()));
@@ -105,4 +108,30 @@ fn devices_are_not_acknowledged_while_the_spool_is_full() {
     kept.push("after".to_owned());
     let came: Vec<_> = values(&kafka, "full").into_iter().map(|(value, _)| value).collect();
     assert_eq!(came, kept);
+}
+
+#[test]
+fn the_spool_of_a_node_that_never_comes_back_is_drained() {
+    let Some(mut kafka) = Kafka::start() else { return };
+    let _network = kafka.proxy();
+    let mut node = setup(&kafka).set("sink.kafka.spool.budget=100ms").start();
+    let mut raw = Raw::new(node.coap());
+    raw.register("ep=orphan&lt=600&lwm2m=1.1&b=U", "</3/0>");
+    wait("events are through", || (node.metric("godwit_sink_queue_bytes") == 0.0).then_some(()));
+    kafka.kill();
+    let wanted: Vec<_> = (0..5).map(|number| format!("v{number:02}")).collect();
+    for value in &wanted {
+        assert_eq!(raw.call(send(value)).code(), "2.04");
+    }
+    let (exit, said) = node.command(&["spool", "status"]);
+    assert!(exit == 1 && said.contains("another process"), "{said}");
+    node.kill();
+    let (exit, said) = node.command(&["spool", "status"]);
+    assert!(exit == 0 && !said.starts_with("0 records"), "{said}");
+    let (exit, said) = node.command(&["spool", "drain", "--within", "1"]);
+    assert!(exit == 1, "nobody is there to take it: {said}");
+    kafka.restart();
+    let (exit, said) = node.command(&["spool", "drain"]);
+    assert!(exit == 0 && said.contains("0 records, 0 bytes"), "{said}");
+    assert_eq!(values(&kafka, "orphan").into_iter().map(|(value, _)| value).collect::<Vec<_>>(), wanted);
 }
