@@ -9,6 +9,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// is stored as Unix milliseconds, never as an `Instant`.
 #[must_use]
 pub fn now() -> Instant {
+    #[cfg(test)]
+    if let Some(at) = simulated::at() {
+        return at.now;
+    }
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
     Instant::now()
 }
@@ -16,6 +20,10 @@ pub fn now() -> Instant {
 /// Milliseconds since the Unix epoch; 0 where the machine's clock stands before it.
 #[must_use]
 pub fn unix_ms() -> u64 {
+    #[cfg(test)]
+    if let Some(at) = simulated::at() {
+        return at.unix_ms;
+    }
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
@@ -93,6 +101,27 @@ const FAR: Duration = Duration::from_hours(10 * 365 * 24);
 
 fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Clocks that stand where a test has set them, for its thread.
+#[cfg(test)]
+pub(crate) mod simulated {
+    use std::cell::Cell;
+
+    use super::Reading;
+
+    thread_local! {
+        static AT: Cell<Option<Reading>> = const { Cell::new(None) };
+    }
+
+    pub(super) fn at() -> Option<Reading> {
+        AT.get()
+    }
+
+    /// From now on this is what the clocks say; `None`: what they really say.
+    pub(crate) fn set(reading: Option<Reading>) {
+        AT.set(reading);
+    }
 }
 
 #[cfg(test)]

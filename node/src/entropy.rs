@@ -20,6 +20,10 @@ pub fn fill(buffer: &mut [u8]) {
 #[must_use]
 pub fn bytes<const N: usize>() -> [u8; N] {
     const { assert!(N <= POOL) };
+    #[cfg(test)]
+    if let Some(bytes) = simulated::bytes() {
+        return bytes;
+    }
     POOLED.with_borrow_mut(|pool| {
         if pool.left < N {
             fill(&mut pool.bytes);
@@ -72,6 +76,33 @@ struct Pool {
 
 thread_local! {
     static POOLED: RefCell<Pool> = const { RefCell::new(Pool { bytes: [0; POOL], left: 0 }) };
+}
+
+/// Bytes that follow from a seed, for a thread whose test must be repeatable.
+#[cfg(test)]
+pub(crate) mod simulated {
+    use std::cell::Cell;
+
+    thread_local! {
+        static STATE: Cell<Option<u64>> = const { Cell::new(None) };
+    }
+
+    /// From now on [`bytes()`](super::bytes()) goes by this seed; `None`: it is random again.
+    pub(crate) fn seed(seed: Option<u64>) {
+        STATE.set(seed);
+    }
+
+    pub(super) fn bytes<const N: usize>() -> Option<[u8; N]> {
+        let mut state = STATE.get()?;
+        let mut out = [0; N];
+        for byte in &mut out {
+            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mixed = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            *byte = ((mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb) >> 56) as u8;
+        }
+        STATE.set(Some(state));
+        Some(out)
+    }
 }
 
 #[cfg(test)]

@@ -59,6 +59,11 @@ impl NonceSource {
         Ok((u64::from(self.second) << 32 | u64::from(low)).to_be_bytes())
     }
 
+    /// Leaves out so many nonces of the open pair, or all that it still has: a gap is always safe.
+    pub fn leave_out(&mut self, count: u32) {
+        self.counter = self.counter.saturating_add(count).min(PER_SECOND);
+    }
+
     /// The store has acknowledged the lane up to this second; a lower one changes nothing.
     pub fn extend(&mut self, until: u32) {
         self.until = self.until.max(until);
@@ -146,6 +151,17 @@ mod tests {
         let mut source = NonceSource::new(1, NOW + 30, NOW + 60);
         assert_eq!(parts(source.next(NOW).unwrap()), (NOW + 31, 1, 0));
         assert!(NonceSource::new(1, NOW + 30, NOW + 30).next(NOW).is_err());
+    }
+
+    #[test]
+    fn what_is_left_out_is_never_given() {
+        let mut source = NonceSource::new(1, 0, NOW + 30);
+        source.next(NOW).unwrap();
+        source.leave_out(5);
+        assert_eq!(parts(source.next(NOW).unwrap()), (NOW, 1, 6));
+        source.leave_out(u32::MAX);
+        assert_eq!(source.left(), 0);
+        assert_eq!(parts(source.next(NOW).unwrap()), (NOW + 1, 1, 0));
     }
 
     #[test]

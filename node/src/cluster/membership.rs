@@ -85,6 +85,8 @@ pub enum Validity {
 pub enum Hold {
     /// No heartbeat counts: see [`Validity`].
     NotValid,
+    /// The connection to the store has broken, and no heartbeat has been answered since.
+    Reconnecting,
     /// The store is empty.
     Empty,
     /// This node's clock is more than 5 s from the median of all; by how much.
@@ -102,6 +104,8 @@ pub struct Membership {
     /// When the last acknowledged heartbeat was sent.
     sent: Option<Boot>,
     last: Option<Arc<Last>>,
+    /// The connection that answered the last heartbeat stands.
+    connected: bool,
     peers: Vec<Peer>,
 }
 
@@ -134,7 +138,7 @@ impl Membership {
     /// Knows nobody, and is not valid before its first heartbeat.
     #[must_use]
     pub fn new(own: Owner, timings: Timings) -> Self {
-        Self { own, timings, time: None, sent: None, last: None, peers: Vec::new() }
+        Self { own, timings, time: None, sent: None, last: None, connected: false, peers: Vec::new() }
     }
 
     // What happens.
@@ -147,6 +151,7 @@ impl Membership {
             None => self.time = Some(StoreTime::new(sent, now, beat.time_ms)),
         }
         self.sent = self.sent.max(Some(sent));
+        self.connected = true;
         let (store_ahead_ms, median) = skew(&beat.members);
         self.peers.iter_mut().for_each(|peer| peer.listed = false);
         let mut own = None;
@@ -179,6 +184,12 @@ impl Membership {
         }));
         let forget_after = self.timings.ttl * 2;
         self.peers.retain(|peer| peer.listed || now.since(peer.listed_at) <= forget_after);
+    }
+
+    /// The connection to the store has broken: another process of it may answer next, which has forgotten something. Nothing
+    /// may be asked of it before the next heartbeat, which shows that, and nothing is claimed until then.
+    pub fn handle_store_lost(&mut self) {
+        self.connected = false;
     }
 
     /// The peer's address refuses connections, or another run answers there.
@@ -302,6 +313,9 @@ impl Membership {
         let Some(last) = self.last.as_ref().filter(|_| self.is_valid(now)) else {
             return Some(Hold::NotValid);
         };
+        if !self.connected {
+            return Some(Hold::Reconnecting);
+        }
         if last.incarnation.is_none() {
             return Some(Hold::Empty);
         }
@@ -581,6 +595,16 @@ mod tests {
         assert_eq!(membership.hold(at(0.0)), Some(Hold::Empty));
         assert_eq!(membership.may_join(at(0.0)), Err(Hold::Empty));
         assert_eq!(membership.hold(at(8.0)), Some(Hold::NotValid));
+    }
+
+    #[test]
+    fn nothing_is_claimed_from_a_store_that_was_lost_before_a_heartbeat_of_it() {
+        let mut membership = beating(20, &["a", "b"]);
+        membership.handle_store_lost();
+        assert_eq!(membership.hold(at(20.5)), Some(Hold::Reconnecting));
+        assert!(membership.is_valid(at(20.5)));
+        membership.handle_beat(at(21.0), at(21.0), beat(21.0, &["a", "b"]));
+        assert_eq!(membership.hold(at(21.0)), None);
     }
 
     #[test]

@@ -14,6 +14,7 @@
 //! news         applies what operators change at other nodes
 //! seat         a node's place in its cluster, from its start to its end
 //! residence    a device that is live here: whether to give it up, whether it still is ours
+//! restore      what was written lately, for a store that comes back with an older state
 //! ```
 //!
 //! The cores (`membership`, `ownership`, `residence`, `time`) are sans-IO: heartbeats, answers and the time go in, decisions
@@ -28,8 +29,11 @@ pub mod news;
 pub mod ownership;
 pub mod reply;
 pub mod residence;
+pub mod restore;
 pub mod search;
 pub mod seat;
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod tests;
 pub mod time;

@@ -13,6 +13,9 @@ mod resource;
 pub mod secure;
 mod secured;
 #[cfg(test)]
+#[path = "../cluster/simulation/connection.rs"]
+pub(crate) mod simulated;
+#[cfg(test)]
 mod tests;
 
 use std::{cell::RefCell, collections::HashMap, net::SocketAddr, rc::Rc, sync::Arc, time::Instant};

@@ -30,6 +30,9 @@ mod service;
 mod services;
 mod session;
 #[cfg(test)]
+#[path = "../cluster/simulation/endpoint.rs"]
+pub(crate) mod simulated;
+#[cfg(test)]
 pub(crate) mod tests;
 
 use std::{

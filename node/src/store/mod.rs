@@ -25,7 +25,7 @@
 
 pub mod changes;
 #[cfg(test)]
-mod contract;
+pub(crate) mod contract;
 pub mod document;
 pub mod embedded;
 pub mod error;

@@ -266,6 +266,15 @@ impl Channel {
         Some(ticket)
     }
 
+    /// For the cluster's simulation: a window that forgot what came.
+    #[cfg(test)]
+    pub(in crate::connection) fn forget_window(&mut self) {
+        if let Some(mut stored) = self.association.export() {
+            stored.numbers.window = godwit_dtls::window::ReplayWindow::new();
+            self.association = Association::resume(stored, Numbering::Exact);
+        }
+    }
+
     /// Gives back what a handshake held that is no longer under way.
     fn tidy(&mut self) {
         if self.association.is_handshaking() {

@@ -144,7 +144,7 @@ impl Ground {
     }
 
     /// The secured connections of a device.
-    pub(in crate::connection) fn of_device(&self, device: DeviceId) -> SmallVec<[ActorKey; 1]> {
+    pub(crate) fn of_device(&self, device: DeviceId) -> SmallVec<[ActorKey; 1]> {
         self.by_device.borrow().get(&device).cloned().unwrap_or_default()
     }
 

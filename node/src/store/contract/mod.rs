@@ -5,7 +5,7 @@ mod claims;
 mod documents;
 mod due;
 mod lanes;
-mod model;
+pub(crate) mod model;
 mod pointers;
 mod records;
 pub(super) mod redis;

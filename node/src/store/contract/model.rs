@@ -126,8 +126,8 @@ fn session_change() -> impl Strategy<Value = Change> {
 
 /// What is known of one device.
 #[derive(Debug, Clone, Default)]
-struct Known {
-    record: DeviceRecord,
+pub(crate) struct Known {
+    pub(crate) record: DeviceRecord,
     removed: bool,
     /// Since when there is nothing in it but the header.
     bare_since: Option<u64>,
@@ -141,15 +141,16 @@ impl Known {
     }
 }
 
+/// A store in plain maps. The cluster's simulation puts its failures around it.
 #[derive(Debug, Clone, Default)]
-struct Model {
-    devices: BTreeMap<DeviceId, Known>,
+pub(crate) struct Model {
+    pub(crate) devices: BTreeMap<DeviceId, Known>,
     addresses: BTreeMap<Pointer, DeviceId>,
-    now: u64,
+    pub(crate) now: u64,
 }
 
 impl Model {
-    fn claim(
+    pub(crate) fn claim(
         &mut self,
         device: DeviceId,
         owner: Owner,
@@ -172,7 +173,12 @@ impl Model {
         Ok(answer)
     }
 
-    fn commit(&mut self, device: DeviceId, fence: &Fence, changes: &[Change]) -> Result<(), StoreError> {
+    pub(crate) fn commit(
+        &mut self,
+        device: DeviceId,
+        fence: &Fence,
+        changes: &[Change],
+    ) -> Result<(), StoreError> {
         let mut next = self.clone();
         let known = next.devices.entry(device).or_default();
         let header = &mut known.record.header;
@@ -210,7 +216,7 @@ impl Model {
         Ok(())
     }
 
-    fn provision(&mut self, document: value::Device) -> Result<u64, StoreError> {
+    pub(crate) fn provision(&mut self, document: value::Device) -> Result<u64, StoreError> {
         let mut next = self.clone();
         let device = DeviceId::of(&document.endpoint);
         let known = next.devices.entry(device).or_default();
@@ -298,6 +304,12 @@ impl Model {
         pointers
     }
 
+    /// The device that a pointer leads to.
+    pub(crate) fn resolve(&self, pointer: &Pointer) -> Option<DeviceId> {
+        let unique = || self.unique().into_iter().find(|(it, _)| it == pointer).map(|(_, device)| device);
+        self.addresses.get(pointer).copied().or_else(unique)
+    }
+
     fn check_unique(&self, device: DeviceId) -> Result<(), StoreError> {
         let all = self.unique();
         let mine = all.iter().filter(|(_, holder)| *holder == device);
@@ -316,7 +328,7 @@ impl Model {
         known.bare_since = bare.then(|| known.bare_since.unwrap_or(now));
     }
 
-    fn advance(&mut self, ms: u64) {
+    pub(crate) fn advance(&mut self, ms: u64) {
         self.now += ms;
         let now = self.now;
         for device in self.devices.keys().copied().collect::<Vec<_>>() {
@@ -341,7 +353,7 @@ impl Model {
         }
     }
 
-    fn load(&self, device: DeviceId) -> Option<DeviceRecord> {
+    pub(crate) fn load(&self, device: DeviceId) -> Option<DeviceRecord> {
         self.devices.get(&device).filter(|known| !known.removed).map(|known| known.record.clone())
     }
 

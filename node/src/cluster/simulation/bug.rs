@@ -1,0 +1,70 @@
+//! Bugs that are planted one at a time: what the simulation must find, or it is worth nothing.
+
+/// What is done wrong on purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Bug {
+    /// A request is answered while its write is under way.
+    AnswerBeforeWrite,
+    /// A refused write counts as made.
+    RefusedWriteCounts,
+    /// An actor is built from the load that led to the claim, not from the claim's answer.
+    ClaimByEarlierLoad,
+    /// A node goes on with a device that it gave up, without a claim.
+    ThawWithoutClaim,
+    /// The record's read floor is not taken over.
+    StaleFloor,
+    /// A write is refused unless its term equals the stored one.
+    TermsComparedForEquality,
+    /// Writes are not fenced.
+    WritesNotFenced,
+    /// A claim leaves the term as it is.
+    ClaimWithoutNewTerm,
+    /// A claim does not look at what its load has seen.
+    SeenIgnored,
+    /// The numbers after a jump are not written before they are used.
+    JumpNotWritten,
+    /// The mark of sent numbers is never written.
+    MarkNotWritten,
+    /// Every claim counts as exact.
+    EveryClaimExact,
+    /// A device is given up with numbers that are not exact.
+    InexactPassive,
+    /// A presented record is taken without a look at the window.
+    PresentWithoutWindow,
+    /// The answer is not written with the request that it answers.
+    AnswerNotStored,
+    /// A pause is not noticed.
+    PauseNotNoticed,
+    /// A lane is given away while its last holder may still open seconds in it.
+    LaneDoesNotRest,
+    /// A node opens seconds that nobody has acknowledged.
+    NonceAboveUntil,
+    /// A starting process takes lanes from a store that has just come back.
+    JoinsAtOnce,
+    /// What a store forgot is not written again.
+    NothingRestored,
+}
+
+impl Bug {
+    /// Those that show in schedules; the others show in the simulation of lanes.
+    pub(super) const IN_SCHEDULES: [Self; 16] = [
+        Self::AnswerBeforeWrite,
+        Self::RefusedWriteCounts,
+        Self::ClaimByEarlierLoad,
+        Self::ThawWithoutClaim,
+        Self::StaleFloor,
+        Self::TermsComparedForEquality,
+        Self::WritesNotFenced,
+        Self::ClaimWithoutNewTerm,
+        Self::JumpNotWritten,
+        Self::MarkNotWritten,
+        Self::EveryClaimExact,
+        Self::InexactPassive,
+        Self::PresentWithoutWindow,
+        Self::AnswerNotStored,
+        Self::PauseNotNoticed,
+        Self::NothingRestored,
+    ];
+    /// Those that show in the simulation of lanes.
+    pub(super) const IN_LANES: [Self; 3] = [Self::LaneDoesNotRest, Self::NonceAboveUntil, Self::JoinsAtOnce];
+}

@@ -1,0 +1,162 @@
+//! The protocol's test bench: nodes, a store, networks and devices in one thread, under a clock that only the schedule moves.
+//!
+//! ```text
+//! world        time, networks, faults: what happens next, from one seed
+//! node         the production cores of one shard, and the wiring that actors, sockets and links are elsewhere
+//! connection   the channel (DTLS), the CoAP core: a child of `connection`
+//! endpoint     the endpoint's core: a child of `endpoint`
+//! links        connections as endpoints see them
+//! store        the contract suite's model, lanes, heartbeats, and a store's failures
+//! device       a DTLS client that registers, updates, notifies, leaves, resumes
+//! observer     what must hold at each step
+//! lanes        the rules of lanes alone, over days instead of minutes
+//! bug          what is done wrong on purpose, to see that it is found
+//! ```
+//!
+//! `GODWIT_SEED=17` replays one schedule and prints what happened. `GODWIT_SCHEDULES=100000` runs so many, from
+//! `GODWIT_FIRST` on.
+
+mod bug;
+mod coap;
+mod device;
+mod lanes;
+mod links;
+mod node;
+mod observer;
+mod rng;
+mod store;
+mod world;
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use bug::Bug;
+use world::{Outcome, World};
+
+use crate::clock;
+
+/// Schedules in `make test`.
+const SCHEDULES: u64 = 5_000;
+/// Schedules within which each planted bug is found.
+const FOUND_WITHIN: u64 = 2_000;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+fn run(seed: u64, bug: Option<Bug>) -> Outcome {
+    World::new(seed, bug, false).run()
+}
+
+/// Does the same on all cores but for seeds of their own; stops where `each` says so.
+fn on_all_cores(seeds: std::ops::Range<u64>, each: impl Fn(u64) -> bool + Sync) {
+    let next = AtomicU64::new(seeds.start);
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end {
+                        break;
+                    }
+                    if !each(seed) {
+                        next.store(seeds.end, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+}
+
+fn print(seed: u64, outcome: &Outcome) {
+    println!("seed {seed}: {:?} after {} s", outcome.violations, outcome.seconds);
+    for (begin, end, fault) in &outcome.faults {
+        println!("  {:>9.3} to {:>9.3} s: {fault:?}", *begin as f64 / 1e6, *end as f64 / 1e6);
+    }
+    println!("  replay it by GODWIT_SEED={seed}");
+}
+
+#[test]
+fn no_schedule_breaks_a_promise() {
+    if let Some(seed) = number("GODWIT_SEED") {
+        let outcome = World::new(seed, None, true).run();
+        for line in &outcome.trace {
+            println!("{line}");
+        }
+        print(seed, &outcome);
+        assert_eq!(outcome.violations, []);
+        return;
+    }
+    let first = number("GODWIT_FIRST").unwrap_or(1);
+    let count = number("GODWIT_SCHEDULES").unwrap_or(SCHEDULES);
+    let begun = clock::now();
+    let totals = Mutex::new((0, 0, 0, 0));
+    let failed = Mutex::new(BTreeMap::new());
+    on_all_cores(first..first + count, |seed| {
+        let outcome = run(seed, None);
+        let mut totals = totals.lock().unwrap();
+        totals.0 += outcome.claims;
+        totals.1 += outcome.presents;
+        totals.2 += outcome.records;
+        totals.3 += outcome.seconds;
+        if !outcome.violations.is_empty() {
+            failed.lock().unwrap().insert(seed, outcome);
+        }
+        failed.lock().unwrap().len() < 20
+    });
+    let (claims, presents, records, seconds) = totals.into_inner().unwrap();
+    println!(
+        "{count} schedules from seed {first} on, {seconds} simulated seconds in {:.0} s: {records} records sealed, {claims} \
+         claims, {presents} records presented",
+        begun.elapsed().as_secs_f64()
+    );
+    let failed = failed.into_inner().unwrap();
+    for (seed, outcome) in &failed {
+        print(*seed, outcome);
+    }
+    assert!(failed.is_empty(), "{} schedules broke a promise", failed.len());
+}
+
+#[test]
+fn a_seed_replays_step_by_step() {
+    for seed in 1..6 {
+        let (first, second) = (run(seed, None), run(seed, None));
+        assert_eq!((first.digest, first.records), (second.digest, second.records), "seed {seed}");
+    }
+}
+
+#[test]
+fn each_planted_bug_is_found() {
+    let only = std::env::var("GODWIT_BUG").ok();
+    let mut missed = Vec::new();
+    for bug in Bug::IN_SCHEDULES {
+        if only.as_ref().is_some_and(|only| *only != format!("{bug:?}")) {
+            continue;
+        }
+        let found = Mutex::new(None);
+        let tried = AtomicU64::new(0);
+        on_all_cores(1..FOUND_WITHIN + 1, |seed| {
+            tried.fetch_add(1, Ordering::Relaxed);
+            let outcome = run(seed, Some(bug));
+            let broken = outcome.violations.first().cloned();
+            if let Some(violation) = broken {
+                found.lock().unwrap().get_or_insert((seed, violation));
+                return false;
+            }
+            true
+        });
+        match found.into_inner().unwrap() {
+            Some((seed, violation)) => {
+                println!("{bug:?}: found by seed {seed} ({} tried): {violation:?}", tried.into_inner());
+            }
+            None => missed.push(bug),
+        }
+    }
+    assert!(missed.is_empty(), "not found within {FOUND_WITHIN} schedules: {missed:?}");
+}
