@@ -284,6 +284,24 @@ fn application_data_promotes_a_session_whose_finished_was_lost() {
     assert!(server.provisional.is_empty());
 }
 
+/// The client is done: it would speak under keys that nobody honours until it gives up.
+#[test]
+fn a_promotion_that_is_not_stored_is_asked_for_again_by_what_the_client_says_next() {
+    let (mut server, hand, id) = session(Offer::psk());
+    let mut again = resume(&mut server, &hand, Offer::psk().resuming(&id));
+    server.store_fails = true;
+    again.complete_resumption(&mut server);
+    again.say(&mut server, b"unheard");
+    assert_eq!((server.take_events(), server.provisional.len()), (Vec::new(), 1));
+    server.store_fails = false;
+    again.say(&mut server, b"repeated");
+    assert_eq!(
+        server.take_events(),
+        [Event::Established { resumed: true }, Event::Application(b"repeated".to_vec())]
+    );
+    assert_eq!(again.application, [b"repeated"]);
+}
+
 #[test]
 fn another_node_completes_an_abbreviated_handshake() {
     let (mut server, hand, id) = session(Offer::psk());

@@ -38,6 +38,7 @@ pub(super) struct AwaitClient {
 /// The caller makes the new keys the session's.
 pub(super) struct AwaitPromotion {
     pub(super) session: Session,
+    expected: [u8; 12],
     held: Vec<(Vec<u8>, u64, bool)>,
 }
 
@@ -129,7 +130,7 @@ impl AwaitClient {
         }
         core.flight = None;
         core.ask(out, Question::Promote(self.session.name()));
-        Ok(State::AwaitPromotion(AwaitPromotion { session: self.session, held }))
+        Ok(State::AwaitPromotion(AwaitPromotion { session: self.session, expected: self.expected, held }))
     }
 }
 
@@ -150,8 +151,16 @@ impl AwaitPromotion {
     }
 }
 
+impl AwaitPromotion {
+    /// The write failed. The client is done with its handshake and would never start over, so the keys stay provisional: what
+    /// it repeats asks anew. What was held it repeats as well.
+    pub(super) fn handle_not_stored(self) -> State {
+        State::AwaitClient(AwaitClient { session: self.session, expected: self.expected })
+    }
+}
+
 impl From<AwaitPromotion> for Established {
-    fn from(AwaitPromotion { session, held }: AwaitPromotion) -> Self {
+    fn from(AwaitPromotion { session, held, .. }: AwaitPromotion) -> Self {
         Self { session, resumed: true, answer: None, held }
     }
 }

@@ -281,6 +281,7 @@ impl Handshake {
             (State::AwaitProvisional(state), Answer::Stored(Ok(()))) => state.handle_stored(core, cx, out),
             (State::AwaitStored(state), Answer::Stored(Ok(()))) => Ok(Established::from(state).into()),
             (State::AwaitPromotion(state), Answer::Stored(Ok(()))) => Ok(Established::from(state).into()),
+            (State::AwaitPromotion(state), Answer::Stored(Err(_))) => Ok(state.handle_not_stored()),
             (_, Answer::Stored(Err(_))) => Err(HandshakeFailure::NotStored),
             _ => Err(HandshakeFailure::Internal("matching an answer to its question")),
         });
