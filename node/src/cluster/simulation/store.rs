@@ -16,6 +16,8 @@ use crate::{
 pub(super) const START: u64 = 1_700_000_000_000;
 /// Lanes of this store: few, so that they are used again.
 const LANES: usize = 12;
+/// Writes within so many milliseconds are forgotten together.
+const TOGETHER: u64 = 40;
 /// States that may come back after a failure, one for each write.
 const HISTORY: usize = 4_000;
 
@@ -170,7 +172,9 @@ impl Store {
         self.state.model.advance(ahead);
         let writes = !matches!(request, Request::Resolve(_) | Request::Load(_));
         let reply = self.answer(time, request);
-        if writes {
+        // Each costs a copy of everything, so what was written within some milliseconds is forgotten together.
+        let apart = self.history.back().is_none_or(|(at, _)| now >= at + TOGETHER);
+        if writes && apart {
             self.history.push_back((now, self.state.clone()));
             if self.history.len() > HISTORY {
                 self.history.pop_front();

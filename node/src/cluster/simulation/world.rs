@@ -552,7 +552,10 @@ impl World {
                 }
             }
             let from = self.devices[device].address;
-            self.heard[device].push(bytes.clone());
+            // Protected records; hellos are the gate's business, which is not part of this.
+            if godwit_dtls::record::Records::parse(&bytes, 8).flatten().any(|record| record.epoch > 0) {
+                self.heard[device].push(bytes.clone());
+            }
             self.carry(Carried::Node { node, from, bytes });
         }
         self.arm_device(device);
