@@ -344,6 +344,14 @@ impl Membership {
         }
     }
 
+    /// Whether a holder may have its lanes extended that are acknowledged up to this second. Lanes that have lapsed may have been
+    /// given away, and a store that has just come back may have forgotten it: then they wait as long as a starting process.
+    #[must_use]
+    pub fn may_extend(&self, now: Boot, until: u32) -> bool {
+        let lapsed = self.time.is_none_or(|time| time.second(now) > until);
+        !lapsed || self.store_back_for(now).is_some_and(|span| span >= self.timings.lane_rest)
+    }
+
     /// By how much the store's own clock is off the median of all, if that is more than 5 s: expiry pauses.
     #[must_use]
     pub fn store_clock_off(&self) -> Option<i64> {
@@ -613,6 +621,15 @@ mod tests {
         let wait = membership.may_join(at(20.01)).unwrap();
         assert!((39_950..=40_000).contains(&wait.as_millis()), "{wait:?}");
         assert_eq!(beating(60, &["a"]).may_join(at(61.0)), Ok(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_lapsed_lane_is_not_extended_by_a_store_that_may_have_forgotten_its_next_holder() {
+        let second = |after: u64| (UNIX / 1_000 + after) as u32;
+        let back = beating(20, &["a"]);
+        assert!(back.may_extend(at(20.0), second(30)));
+        assert!(!back.may_extend(at(20.0), second(10)));
+        assert!(beating(62, &["a"]).may_extend(at(62.0), second(10)));
     }
 
     fn with_clocks(clocks: &[(&str, i64)]) -> Membership {

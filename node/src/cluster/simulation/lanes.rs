@@ -56,6 +56,7 @@ impl Holder {
         self.restored = beat.back_ms;
         self.membership.handle_beat(boot, boot, *beat);
         match &mut self.source {
+            Some(source) if !self.membership.may_extend(boot, source.until()) => {}
             Some(source) => {
                 let extend = Request::ExtendLane(owner, source.lane(), source.until());
                 if let Reply::Extended(Ok(until)) = store.handle(ms, extend) {

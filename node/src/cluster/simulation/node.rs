@@ -499,8 +499,7 @@ impl Node {
             restored: self.restored,
         };
         self.ask(Pending::Beat(boot), Request::Beat(Box::new(member)));
-        if let Some((number, until)) = self.lane {
-            self.ask(Pending::Extend, Request::ExtendLane(self.owner.clone(), number, until));
+        if self.lane.is_some() {
             if self.bug == Some(Bug::NonceAboveUntil)
                 && let (Some(ground), Some(time)) = (&self.ground, self.membership.time())
             {
@@ -527,6 +526,11 @@ impl Node {
         clock::simulated::set(Some(self.reading()));
         for (device, term) in lost {
             self.superseded(device, term);
+        }
+        if let Some((number, until)) = self.lane
+            && self.membership.may_extend(self.boot(), until)
+        {
+            self.ask(Pending::Extend, Request::ExtendLane(self.owner.clone(), number, until));
         }
         if self.restored != back && self.restoring.0 != back {
             self.restore(back);

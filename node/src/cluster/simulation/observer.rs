@@ -116,7 +116,12 @@ impl Observer {
         self.claims += 1;
         let known = self.devices.entry(device).or_default();
         let state = |record: &DeviceRecord| {
-            (record.registration.clone(), record.applied.clone(), record.observations.clone())
+            let sessions: Vec<_> = record
+                .sessions
+                .iter()
+                .map(|it| (it.association, it.provisional, it.numbers.write_mark))
+                .collect();
+            (record.registration.clone(), record.applied.clone(), record.observations.clone(), sessions)
         };
         if let Some((granted, answer)) = &known.granted
             && *granted == term
