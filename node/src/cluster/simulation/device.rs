@@ -1,6 +1,7 @@
 //! A device: the DTLS client of the engine's own crate, and just enough LwM2M to register, update, notify and leave.
 //!
-//! It never gives up, and never shakes hands because nobody answers: whoever must be served again without a handshake is.
+//! It never gives up, and does not shake hands because nobody answers: whoever must be served again without a handshake is.
+//! Only a handshake after which nothing was ever heard under the new keys is begun again, as its end may not be on record.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -81,6 +82,8 @@ pub(super) struct Device {
     sequence: u32,
     lifetime: u32,
     think_us: u64,
+    /// Nothing was heard under the keys of the last handshake.
+    unproven: bool,
     /// A handshake was begun at this time.
     shaking_us: Option<u64>,
     /// When the last request was made that was answered.
@@ -118,6 +121,7 @@ impl Device {
             sequence: 1,
             lifetime: 86_400,
             think_us: 200_000,
+            unproven: true,
             shaking_us: None,
             served_us: None,
             handshakes: 0,
@@ -259,6 +263,9 @@ impl Device {
         let Some(mut open) = self.open.take() else { return };
         if open.tries >= 5 || open.acknowledged {
             // Nobody has answered; it says something else.
+            if self.unproven {
+                self.shake_hands(now_us, true);
+            }
             return;
         }
         open.tries += 1;
@@ -296,6 +303,7 @@ impl Device {
                 }
                 Output::Established { .. } => {
                     self.handshakes += 1;
+                    self.unproven = true;
                     self.shaking_us = None;
                     self.think_us = self.think_us.min(now_us + SECOND / 10);
                 }
@@ -305,6 +313,7 @@ impl Device {
     }
 
     fn handle(&mut self, now_us: u64, message: Message) {
+        self.unproven = false;
         if message.is_request() {
             return self.serve(now_us, &message);
         }
