@@ -170,6 +170,8 @@ struct Finding {
     waiting: Vec<(SocketAddr, Option<Owner>, Vec<u8>)>,
     uplinks: Vec<(u32, Uplink)>,
     loaded: Option<Box<DeviceRecord>>,
+    /// What the first load has found, for a planted bug.
+    first: Option<Box<DeviceRecord>>,
     /// An answer of a peer is awaited.
     asked: Vec<u64>,
     asked_of: Option<Owner>,
@@ -742,6 +744,7 @@ impl Node {
             waiting: Vec::new(),
             uplinks: Vec::new(),
             loaded: None,
+            first: None,
             asked: Vec::new(),
             asked_of: None,
         };
@@ -785,6 +788,9 @@ impl Node {
                 Some(association) => finding.association = Some(association),
                 None => return self.give_up(id),
             }
+        }
+        if finding.first.is_none() {
+            finding.first.clone_from(&record);
         }
         finding.loaded = record;
         if self.live.contains_key(&device) {
@@ -906,7 +912,7 @@ impl Node {
             Err(_) => return self.give_up(id),
         };
         if self.bug == Some(Bug::ClaimByEarlierLoad)
-            && let Some(loaded) = &finding.loaded
+            && let Some(loaded) = &finding.first
         {
             claimed.record = (**loaded).clone();
         }
