@@ -125,8 +125,8 @@ fn core() -> Core {
     Core::new(Arc::default(), first, entropy::u64())
 }
 
-fn plain_link(key: ActorKey, Place { socket, remote, local }: Place) -> Link {
-    Link { connection: key, socket, remote, local, security: Security::NoSec }
+fn plain_link(key: ActorKey, Place { socket, remote, local, via }: Place) -> Link {
+    Link { connection: key, socket, remote, local, via, security: Security::NoSec }
 }
 
 impl Connection {

@@ -60,6 +60,8 @@ impl Services {
             timers: Rc::new(Timers::new(now)),
             metrics: METRICS.with(Clone::clone),
             turn: Turn::default(),
+            // The simulated node has its own.
+            pulse: None,
             links: OnceCell::new(),
         });
         assert!(services.links.set(links).is_ok());

@@ -11,7 +11,7 @@ use crate::{
     connection::simulated::{Ground, Numbered},
     endpoint::link::{Downlink, Link, Reach},
     identity::{AssociationId, DeviceId},
-    shard::ActorKey,
+    shard::{ActorKey, outbox::PeerId},
     store::Numbers,
 };
 
@@ -63,6 +63,11 @@ impl crate::endpoint::link::Links for Links {
 
     fn local(&self, _: &Link) -> Option<SocketAddr> {
         Some(([127, 0, 0, 1], 5684).into())
+    }
+
+    /// The node keeps that beside its connections.
+    fn via(&self, _: ActorKey) -> Option<PeerId> {
+        None
     }
 
     fn numbers(&self, connection: ActorKey) -> Option<(AssociationId, Numbers)> {

@@ -785,7 +785,7 @@ impl Node {
             let datagrams: Vec<(Place, Box<[u8]>)> =
                 finding.waiting.iter().map(|(from, _, bytes)| (place(*from), bytes[..].into())).collect();
             match ground.authenticate(now, device, record, wanted, &datagrams) {
-                Some(association) => finding.association = Some(association),
+                Some((association, _)) => finding.association = Some(association),
                 None => return self.give_up(id),
             }
         }
@@ -1483,7 +1483,7 @@ impl Node {
 }
 
 fn place(remote: SocketAddr) -> Place {
-    Place { socket: SocketId(0), remote, local: None }
+    Place { socket: SocketId(0), remote, local: None, via: None }
 }
 
 fn session_of(reply: Reply, association: AssociationId) -> Option<Box<Session>> {
