@@ -184,10 +184,17 @@ impl Device {
                     }
                 };
                 if let Err(error) = try_join(self.reserve(&changes.unique, &mut made), due).await {
-                    break Err(error);
+                    // Whoever may not write at all is told that first.
+                    let may = self.run_commit(fence, changes, number, b"3").await;
+                    break may.and_then(Verdict::done).and(Err(error));
                 }
             }
-            match self.run_commit(fence, changes, number, reserve).await {
+            let known: &[u8] = match (reserve, self.shared.is_unsure(self.id)) {
+                (true, _) => b"1",
+                (false, false) => b"0",
+                (false, true) => b"2",
+            };
+            match self.run_commit(fence, changes, number, known).await {
                 Ok(Verdict::Reserve) if !reserve => reserve = true,
                 verdict => break verdict.and_then(Verdict::done),
             }
@@ -211,18 +218,13 @@ impl Device {
         fence: &Fence,
         changes: &Changes,
         number: u64,
-        reserved: bool,
+        known: &[u8],
     ) -> Result<Verdict, StoreError> {
         let (now, number) = (self.shared.now_arg(), number.to_string());
         let (boot, term, claims) =
             (fence.owner.boot.to_be_bytes(), fence.term.to_be_bytes(), fence.claims.to_be_bytes());
-        let reserved: &[u8] = match (reserved, self.shared.is_unsure(self.id)) {
-            (true, _) => b"1",
-            (false, false) => b"0",
-            (false, true) => b"2",
-        };
         let mut args: Vec<&[u8]> =
-            vec![&now, fence.owner.node.as_bytes(), &boot, &term, &claims, number.as_bytes(), reserved];
+            vec![&now, fence.owner.node.as_bytes(), &boot, &term, &claims, number.as_bytes(), known];
         args.extend(changes.args.iter().map(Vec::as_slice));
         answer::verdict(self.link.script(&COMMIT, &self.key(), &args).await?)
     }
@@ -360,7 +362,10 @@ impl Device {
             }
         };
         let write = async {
-            try_join(self.reserve(&wanted, &mut made), due).await?;
+            if let Err(error) = try_join(self.reserve(&wanted, &mut made), due).await {
+                self.run_device("check", expect, &[]).await?;
+                return Err(error);
+            }
             self.run_device("put", expect, &[&body, &activate_by]).await
         };
         let mut reply = match write.await {

@@ -1,6 +1,6 @@
 -- ARGV: now, node, boot (8 bytes), term (8 bytes), claims (4 bytes), number of this write, what is known of
--- the pointers (1: new ones were reserved for it, 0: all that were are kept, 2: perhaps not all), then changes: a letter and
--- what belongs to it
+-- the pointers (1: new ones were reserved for it, 0: all that were are kept, 2: perhaps not all, 3: they are another's, so
+-- nothing is written), then changes: a letter and what belongs to it
 if unreadable then return unreadable end
 expire()
 local term = u64(ARGV[4], 1)
@@ -73,7 +73,7 @@ local changes = {
     touch_ids()
     put('r', value)
     S.flags = with(S.flags, REGISTRATION, true)
-    if ARGV[7] ~= '1' and id ~= ids_before[1] and id ~= ids_before[2] and id ~= '' then failed = {'reserve'} end
+    if ARGV[7] ~= '1' and ARGV[7] ~= '3' and id ~= ids_before[1] and id ~= ids_before[2] and id ~= '' then failed = {'reserve'} end
   end,
   r = function()
     touch_ids()
@@ -86,7 +86,7 @@ local changes = {
     touch_ids()
     put('a', value)
     S.flags, S.applied = with(S.flags, APPLIED, true), time(untl, 1)
-    if ARGV[7] ~= '1' and id ~= ids_before[1] and id ~= ids_before[2] and id ~= '' then failed = {'reserve'} end
+    if ARGV[7] ~= '1' and ARGV[7] ~= '3' and id ~= ids_before[1] and id ~= ids_before[2] and id ~= '' then failed = {'reserve'} end
   end,
   O = function(token, value) put('o:' .. token, value) end,
   o = function(token) drop('o:' .. token) end,
@@ -163,6 +163,7 @@ while at <= #ARGV do
   if failed then return failed end
   at = at + 1 + count
 end
+if ARGV[7] == '3' then return {'ok'} end
 if ARGV[7] ~= '2' then S.flags = with(S.flags, UNSURE, ARGV[7] == '1') end
 save()
 if head_before == '' and before.class ~= class() then head_before = head() end
