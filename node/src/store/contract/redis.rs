@@ -109,8 +109,8 @@ impl Subject for OnRedis {
 
     fn cases(&self) -> u32 {
         match self.server {
-            Server::Single(_) => 24,
-            Server::Cluster(_) => 6,
+            Server::Single(_) => 10,
+            Server::Cluster(_) => 3,
         }
     }
 
