@@ -44,6 +44,8 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Send random and mutated CoAP datagrams while good devices must go on being served.
     Fuzz(FuzzArgs),
+    /// Begin DTLS handshakes that come to nothing, in every way, each from an address of its own.
+    Abort(AbortArgs),
     /// A bare UDP echo server: what the platform charges for a request that costs nothing.
     Echo(EchoArgs),
     /// Put load on an echo server and measure.
@@ -249,19 +251,56 @@ pub(crate) struct FuzzArgs {
     pub(crate) quiet: bool,
 }
 
+/// How strangers shake hands.
+#[derive(Debug, Args)]
+pub(crate) struct AbortArgs {
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+    /// Handshakes to begin
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=15_000_000))]
+    pub(crate) count: u64,
+    /// Handshakes per second
+    #[arg(long, default_value = "1000/s")]
+    pub(crate) rate: Rate,
+    /// Seed of the noise
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// The PSK identity of a device, which attackers know
+    #[arg(long, default_value = "load-00000000-identity", value_name = "TEXT")]
+    pub(crate) identity: String,
+    /// Its PSK, with which handshakes fall silent, is made of this as for `run`
+    #[arg(long, default_value = "godwit-load", value_name = "TEXT")]
+    pub(crate) psk_seed: String,
+    /// A file that `godwit-load credentials x509` wrote: attackers show its first certificate and don't have its key
+    #[arg(long, value_name = "FILE")]
+    pub(crate) credentials: Option<PathBuf>,
+    /// Write the results to this file as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// No progress
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+}
+
 /// Where to echo.
 #[derive(Debug, Args)]
 pub(crate) struct EchoArgs {
     /// Address to listen at; port 0 takes a free one, which is printed
     #[arg(long, default_value = "127.0.0.1:5699")]
     pub(crate) bind: SocketAddrV4,
+    /// Echo over DTLS, served by webrtc-dtls: psk, or x509 with any client certificate
+    #[arg(long, value_name = "KIND", value_parser = ["psk", "x509"])]
+    pub(crate) webrtc: Option<String>,
+    /// The PSK of every client, whatever its identity, in hex
+    #[arg(long, value_name = "HEX", required_if_eq("webrtc", "psk"))]
+    pub(crate) psk: Option<String>,
 }
 
 /// Load for an echo server.
 #[derive(Debug, Args)]
 pub(crate) struct EchoClientArgs {
     /// The echo server's address
-    #[arg(long, default_value = "127.0.0.1:5699", value_parser = plain_server)]
+    #[arg(long, default_value = "127.0.0.1:5699")]
     pub(crate) server: SocketAddrV4,
     /// Source addresses to send from
     #[arg(long, short = 'n', default_value_t = 1000)]
@@ -278,6 +317,18 @@ pub(crate) struct EchoClientArgs {
     /// Process id of the echo server: reports its CPU time
     #[arg(long, value_name = "PID")]
     pub(crate) server_pid: Option<u32>,
+    /// DTLS: handshakes of all devices, at --handshake-rate [default: 200/s], come first, resumptions at --resume-rate second
+    #[command(flatten)]
+    pub(crate) dtls: DtlsArgs,
+    /// DTLS: names that --identity takes up, with {} where the device's number goes
+    #[arg(long, default_value = "load-{:08}")]
+    pub(crate) endpoint: Template,
+    /// DTLS: send CoAP pings, which any CoAP server answers, in place of bytes to echo
+    #[arg(long, requires = "dtls")]
+    pub(crate) ping: bool,
+    /// DTLS: write the results to this file as JSON
+    #[arg(long, value_name = "FILE", requires = "dtls")]
+    pub(crate) json: Option<PathBuf>,
 }
 
 /// A server's address; without a port the protocol's own will do.

@@ -16,6 +16,8 @@ use crate::batch::{BATCH, ReceiveBatch, SendBatch};
 use crate::cli::{EchoArgs, EchoClientArgs};
 use crate::clock::{Clock, Micros, SECOND, micros};
 use crate::driver::{Driver, Load, Population};
+use crate::dtls;
+use crate::echo_dtls;
 use crate::error::Error;
 use crate::measure::LatencyReport;
 use crate::process;
@@ -25,6 +27,11 @@ use crate::socket::{Plain, Route, Transport, open};
 
 /// Echoes until it is killed. The first line on stdout is the address.
 pub(crate) fn serve(args: &EchoArgs) -> Result<ExitCode, Error> {
+    if args.webrtc.is_some() {
+        let psk = args.psk.as_deref().map(dtls::psk).transpose()?;
+        let served = dtls::webrtc_echo(args.bind, psk, |address| line(&address));
+        return served.map(|()| ExitCode::SUCCESS).map_err(Error::Baseline);
+    }
     let socket = open(args.bind).map_err(Error::Socket)?;
     line(&socket.local_addr().map_err(Error::Socket)?.to_string()).map_err(Error::Print)?;
     let (mut inbox, mut outbox) = (ReceiveBatch::new(), SendBatch::new());
@@ -58,6 +65,9 @@ pub(crate) struct EchoReport {
 
 /// Runs the client against a server that is there.
 pub(crate) fn client(args: &EchoClientArgs) -> Result<ExitCode, Error> {
+    if let Some(kind) = args.dtls.dtls {
+        return echo_dtls::client(args, kind);
+    }
     let size = usize::from(args.size);
     let report = measure(args.server, args.devices, args.rate, args.duration, size, args.server_pid)?;
     line(&describe(&report)).map_err(Error::Print)?;

@@ -20,6 +20,8 @@ pub(crate) enum Error {
     NotWithWebrtc(&'static str),
     #[error("the gateway for --dtls webrtc could not be started: {0}")]
     Gateway(io::Error),
+    #[error("the attackers' own key could not be made: {0}")]
+    OwnKey(io::Error),
     #[error("--object: {0}")]
     Object(#[from] ObjectError),
     #[error("{flag} {}: {error}", path.display())]

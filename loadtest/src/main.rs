@@ -7,6 +7,7 @@
 //!          journal ◀┘  └─────────datagrams───────────┘          journal + output ──▶ check
 //! ```
 
+mod abort;
 mod address;
 mod batch;
 #[cfg(test)]
@@ -22,6 +23,7 @@ mod device;
 mod driver;
 mod dtls;
 mod echo;
+mod echo_dtls;
 mod endpoint;
 mod error;
 mod fleet;
@@ -61,6 +63,7 @@ fn main() -> ExitCode {
         Command::Credentials(args) => dtls::provision(&args),
         Command::Demo(args) => demo::demo(&args),
         Command::Fuzz(args) => fuzz::fuzz(&args),
+        Command::Abort(args) => abort::abort(&args),
         Command::Echo(args) => echo::serve(&args),
         Command::EchoClient(args) => echo::client(&args),
     };

@@ -88,13 +88,7 @@ impl Identities {
         let source = match (kind, &args.psk) {
             (Kind::Rpk, _) => Source::KeyPairs(read(args, "rpk", endpoint, first, devices)?),
             (Kind::X509, _) => Source::KeyPairs(read(args, "x509", endpoint, first, devices)?),
-            (Kind::Psk | Kind::Webrtc, Some(psk)) => {
-                let key = HEX.decode(psk.as_bytes()).map_err(|_| CredentialError::Psk)?;
-                if key.is_empty() || key.len() > 64 {
-                    return Err(CredentialError::Psk);
-                }
-                Source::OnePsk(Secret::new(key))
-            }
+            (Kind::Psk | Kind::Webrtc, Some(hex)) => Source::OnePsk(psk(hex)?),
             (Kind::Psk | Kind::Webrtc, None) => {
                 Source::SeededPsk(hmac::Key::new(hmac::HMAC_SHA256, args.psk_seed.as_bytes()))
             }
@@ -133,6 +127,12 @@ impl Identities {
             None => Credential::RawPublicKey(key),
         })
     }
+}
+
+/// A key as flags have it.
+pub(crate) fn psk(hex: &str) -> Result<Secret, CredentialError> {
+    let key = HEX.decode(hex.as_bytes()).map_err(|_| CredentialError::Psk)?;
+    if key.is_empty() || key.len() > 64 { Err(CredentialError::Psk) } else { Ok(Secret::new(key)) }
 }
 
 /// The key of an identity under a seed.

@@ -8,6 +8,7 @@
 //! webrtc-dtls between fleet and server instead, which shares no code with the server.
 
 mod args;
+mod attempt;
 mod credentials;
 mod devices;
 mod keylog;
@@ -15,14 +16,17 @@ mod provision;
 mod sessions;
 mod tally;
 mod webrtc;
+mod webrtc_echo;
 
 pub(crate) use self::{
     args::{CredentialsArgs, DtlsArgs, Kind},
-    credentials::{CredentialError, Identities},
+    attempt::{Attempt, Loot, Step, Way},
+    credentials::{CredentialError, Identities, psk},
     devices::{Devices, Due},
     keylog::KeyLog,
     provision::provision,
     sessions::Sessions,
     tally::TallyReport,
     webrtc::Gateway,
+    webrtc_echo::serve as webrtc_echo,
 };
