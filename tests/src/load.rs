@@ -60,6 +60,14 @@ impl Load {
         self.child.wait().unwrap()
     }
 
+    /// Asks it to end as a user would, and waits for its end, which must be a good one.
+    #[track_caller]
+    pub fn interrupt(self) {
+        let sent = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+        self.succeed();
+    }
+
     /// Waits for its end, which must be a good one.
     #[track_caller]
     pub fn succeed(mut self) {

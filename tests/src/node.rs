@@ -176,7 +176,9 @@ impl Node {
         let of_name = metrics.lines().filter(|line| {
             line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])) && line.contains(label)
         });
-        of_name.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
+        let values = of_name.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok());
+        // Not `sum`, whose nothing is -0.
+        values.fold(0.0, |sum, value| sum + value)
     }
 
     /// From now on its wall clock is off by this: "+4s", "-1h". Only with [`Setup::clock`].

@@ -16,6 +16,40 @@ pub struct Scale {
     pub mixed_fleet: MixedFleet,
     /// See `kafka`.
     pub kafka: KafkaOutages,
+    /// See `aborted`.
+    pub aborted: Aborted,
+    /// See `sessions`.
+    pub sessions: Sessions,
+}
+
+/// DTLS handshakes that come to nothing, while good devices are served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Aborted {
+    /// So many first, that tables and buffers find their size.
+    pub warm_up: u32,
+    /// Handshakes that are measured.
+    pub handshakes: u32,
+    /// Handshakes per second, where the machine bears them.
+    pub rate: u32,
+    /// Devices that are served meanwhile.
+    pub good: u32,
+    /// Growth of the node's live heap that they may leave, in bytes, but for what the store holds.
+    pub growth: u64,
+}
+
+/// Idle DTLS sessions with Connection IDs, and what happens to them together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sessions {
+    /// Devices with one each.
+    pub devices: u32,
+    /// Full handshakes and registrations per second.
+    pub register_rate: u32,
+    /// How long they are idle.
+    pub idle: Duration,
+    /// Changes of address per second, two for every device, with twice as many updates.
+    pub rebind_rate: u32,
+    /// Abbreviated handshakes per second meanwhile.
+    pub resume_rate: u32,
 }
 
 /// Devices of every security mode at once, each of which notifies.
@@ -97,6 +131,14 @@ impl Scale {
             duration: Duration::from_secs(10),
             cut: Duration::from_secs(3),
         },
+        aborted: Aborted { warm_up: 1400, handshakes: 10_000, rate: 1000, good: 10, growth: 1 << 20 },
+        sessions: Sessions {
+            devices: 500,
+            register_rate: 200,
+            idle: Duration::from_secs(2),
+            rebind_rate: 100,
+            resume_rate: 20,
+        },
     };
 
     /// `make soak`.
@@ -118,6 +160,14 @@ impl Scale {
             rate: 5000,
             duration: Duration::from_secs(120),
             cut: Duration::from_secs(90),
+        },
+        aborted: Aborted { warm_up: 140_000, handshakes: 1_000_000, rate: 2500, good: 50, growth: 1 << 20 },
+        sessions: Sessions {
+            devices: 50_000,
+            register_rate: 1000,
+            idle: Duration::from_secs(30),
+            rebind_rate: 1000,
+            resume_rate: 300,
         },
     };
 
