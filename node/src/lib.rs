@@ -12,6 +12,7 @@ pub mod endpoint;
 pub mod entropy;
 pub mod failpoint;
 pub mod health;
+pub mod heap;
 pub mod identity;
 pub mod ingress;
 pub mod keys;

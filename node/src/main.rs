@@ -5,11 +5,12 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use godwit::cli::{Cli, Command, Exit, completions, serve};
+use godwit::heap::Counted;
 use mimalloc::MiMalloc;
 
 /// Each shard allocates for its devices and frees what other threads sent it: an allocator with heaps per thread.
 #[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
+static ALLOCATOR: Counted<MiMalloc> = Counted(MiMalloc);
 
 fn main() -> ExitCode {
     let ended = match Cli::parse().command {

@@ -1,6 +1,6 @@
 //! `recvmmsg` and `sendmmsg` with the local address of every datagram.
 //!
-//! The one module of the node that needs `unsafe`: the kernel fills and reads arrays of headers that point into
+//! This needs `unsafe`: the kernel fills and reads arrays of headers that point into
 //! buffers, and no maintained wrapper keeps those arrays from one call to the next without allocating.
 #![allow(unsafe_code)]
 

@@ -138,6 +138,8 @@ definitions! {
     PROCESS_CPU_SECONDS = Counter "godwit_process_cpu_seconds_total" [];
     /// Resident memory of the process, in bytes.
     PROCESS_RESIDENT_BYTES = Gauge "godwit_process_resident_bytes" [];
+    /// Heap in use, in bytes, the store's included: what was allocated and not freed, without what the allocator sets aside.
+    PROCESS_HEAP_BYTES = Gauge "godwit_process_heap_bytes" [];
     /// Open file descriptors of the process.
     PROCESS_OPEN_FDS = Gauge "godwit_process_open_fds" [];
 }

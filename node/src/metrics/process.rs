@@ -1,4 +1,4 @@
-//! What the kernel says about this process, read anew at each scrape. Counters of the `metrics` crate are whole numbers
+//! What the kernel and the allocator say about this process, read anew at each scrape. Counters of the `metrics` crate are whole numbers
 //! and seconds of CPU are not, so these are written straight into the exposition.
 
 use std::fmt::Write;
@@ -8,7 +8,8 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 
 use super::definition::{Definition, Kind};
-use super::names::{PROCESS_CPU_SECONDS, PROCESS_OPEN_FDS, PROCESS_RESIDENT_BYTES};
+use super::names::{PROCESS_CPU_SECONDS, PROCESS_HEAP_BYTES, PROCESS_OPEN_FDS, PROCESS_RESIDENT_BYTES};
+use crate::heap;
 
 /// Appends the process's metrics; those that the kernel doesn't tell are left out.
 pub(super) fn render(out: &mut String) {
@@ -17,6 +18,11 @@ pub(super) fn render(out: &mut String) {
     }
     if let Some(bytes) = resident() {
         append(out, &PROCESS_RESIDENT_BYTES, bytes);
+    }
+    // Programs that only use the library have an allocator of their own.
+    let heap = heap::in_use();
+    if heap > 0 {
+        append(out, &PROCESS_HEAP_BYTES, heap);
     }
     if let Ok(entries) = fs::read_dir("/proc/self/fd") {
         append(out, &PROCESS_OPEN_FDS, entries.count());
