@@ -409,7 +409,7 @@ fn settings(
         handshakes: config.limits.handshakes,
         handshakes_per_prefix: config.limits.handshakes_per_prefix,
         cookies: config.limits.cookies,
-        ..Budgets::default()
+        activations: config.limits.activations,
     });
     let strict_floor = config.dtls.replay_floor == ReplayFloor::Strict;
     let (engine, trust) = (security.engine(config), security.trust.clone());

@@ -167,6 +167,10 @@ pub struct Limits {
     /// datagrams are dropped.
     #[schemars(range(min = 1))]
     pub activations: u32,
+    /// Devices that one shard asks at once for what their profile wants, such as observations after a register. Beyond it they
+    /// wait their turn, so that a node which is behind serves registers first and repeats few requests of its own.
+    #[schemars(range(min = 1))]
+    pub starts: u32,
 }
 
 impl Default for Limits {
@@ -184,6 +188,7 @@ impl Default for Limits {
             handshakes_per_prefix: 32,
             cookies: 10_000,
             activations: 4096,
+            starts: 1024,
         }
     }
 }

@@ -158,6 +158,7 @@ impl EndpointActor {
             }
             Effect::ReadSession(link, association) => self.read_session(link, association, ctx),
             Effect::SettleRotation => self.settle_rotation(),
+            Effect::AwaitStart => self.endpoints.shared.starts.wait(self.key),
             Effect::Downlink(link, downlink) => {
                 if !self.send_down(link, downlink) {
                     self.core.apply(now, Input::Unlinked(link.connection));

@@ -178,12 +178,14 @@ impl Core {
             Input::Access(access, profile) => self.handle_access(now, access, profile),
             Input::Profile(profile) => self.handle_profile(now, profile),
             Input::Models => self.handle_models(),
+            Input::Start(start) => self.downlinks.admit(start),
             Input::Deadline => self.handle_deadline(now),
             Input::LookAgain => {}
             Input::Release(reason) => self.release(now, reason),
             Input::HandOver => self.moving = true,
         }
         self.drive(now);
+        self.downlinks.settle_start();
         self.leave_if_quiet();
     }
 

@@ -8,7 +8,10 @@
 //!                Failed ◄──────────────────────┘  no answer: waits for the next uplink, or ends
 //! ```
 
-use std::{collections::VecDeque, sync::LazyLock};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, LazyLock},
+};
 
 use godwit_coap::{Code, FailReason, Request, Response, Token};
 use godwit_lwm2m::{
@@ -19,8 +22,13 @@ use godwit_lwm2m::{
 };
 
 use super::{
-    core::Core, link::Downlink, message::Then, observation::Observation, plan::name_and_revision,
+    core::Core,
+    link::Downlink,
+    message::{Effect, Then},
+    observation::Observation,
+    plan::name_and_revision,
     registered::Registered,
+    starts::{Start, Starts},
 };
 use crate::{
     clock::Reading,
@@ -89,6 +97,10 @@ pub(super) struct Downlinks {
     /// The last request got no answer, and nothing was heard since.
     pub(super) unreachable: bool,
     pub(super) next_message_id: u16,
+    /// The device's place among those that are asked for what their profile wants, while such a request is under way.
+    pub(super) start: Option<Start>,
+    /// A place was asked for.
+    pub(super) start_awaited: bool,
 }
 
 /// Message ids of requests that endpoints number; a connection's own are below.
@@ -109,11 +121,45 @@ impl Downlinks {
         }
     }
 
+    /// The next task, where the device has a place among those that are asked. `Err`: it should wait for one.
+    fn next_task(&mut self, starts: &Arc<Starts>) -> Result<Option<Task>, AwaitStart> {
+        if self.tasks.is_empty() {
+            return Ok(None);
+        }
+        if self.start.is_none() {
+            self.start = starts.enter();
+        }
+        if self.start.is_none() {
+            return Err(AwaitStart);
+        }
+        let task = self.tasks.pop_front();
+        if self.tasks.is_empty() {
+            self.tasks = VecDeque::new();
+        }
+        Ok(task)
+    }
+
+    /// Its turn has come.
+    pub(super) fn admit(&mut self, start: Start) {
+        self.start_awaited = false;
+        self.start = Some(start);
+    }
+
+    /// Leaves the place to others while nothing of a task is under way.
+    pub(super) fn settle_start(&mut self) {
+        if !matches!(self.flight.as_deref(), Some(Flight { purpose: Purpose::Task(_), .. })) {
+            self.start = None;
+        }
+    }
+
     /// Takes the request under way, if it has this token.
     fn land(&mut self, token: Token) -> Option<Box<Flight>> {
         self.flight.take_if(|flight| flight.token == token)
     }
 }
+
+/// The device has no place among those that are asked.
+struct AwaitStart;
 
 impl Core {
     /// Starts over after a register: the old registration's tasks and request are gone, queued operations stay.
@@ -142,15 +188,22 @@ impl Core {
     /// Sends the next task or command, if the device can be reached and nothing else is under way.
     pub(super) fn drive(&mut self, now: Reading) {
         while self.may_send(now) {
-            if let Some(task) = self.downlinks.tasks.pop_front() {
-                if self.downlinks.tasks.is_empty() {
-                    self.downlinks.tasks = VecDeque::new();
+            match self.downlinks.next_task(&self.services.starts) {
+                Ok(Some(task)) => self.start_task(now, task),
+                // Somebody may wait for a command.
+                Err(AwaitStart) if self.start_operation(now) => {}
+                Err(AwaitStart) => {
+                    if !std::mem::replace(&mut self.downlinks.start_awaited, true) {
+                        self.effect(Effect::AwaitStart);
+                    }
+                    return;
                 }
-                self.start_task(now, task);
-            } else if !self.start_operation(now) {
-                self.finish_start();
-                self.return_link();
-                return;
+                Ok(None) if self.start_operation(now) => {}
+                Ok(None) => {
+                    self.finish_start();
+                    self.return_link();
+                    return;
+                }
             }
         }
         let waits = !(self.downlinks.tasks.is_empty() && self.downlinks.operations.is_empty());

@@ -14,6 +14,7 @@ use super::{
     registered::Registered,
     registration::NewRegistration,
     session::NewSession,
+    starts::Start,
 };
 use crate::{
     identity::{AssociationId, RegistrationId},
@@ -48,6 +49,8 @@ pub(super) enum Input {
     Profile(Arc<Profile>),
     /// Object models have changed.
     Models,
+    /// The device may be asked for what its profile wants; the answer to [`Effect::AwaitStart`].
+    Start(Start),
     /// The armed deadline has passed, or something on record is due.
     Deadline,
     /// All effects before [`Effect::LookAgain`] are done.
@@ -77,6 +80,8 @@ pub(super) enum Effect {
     ReadSession(Link, AssociationId),
     /// The secret that a rotation gave was used: the one before is not valid any more.
     SettleRotation,
+    /// Wait until the device may be asked for what its profile wants; ends in [`Input::Start`].
+    AwaitStart,
     /// Tell the connection.
     Downlink(Link, Downlink),
     /// An operation was taken, with its record, or not.

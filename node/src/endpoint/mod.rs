@@ -29,6 +29,7 @@ mod registration;
 mod service;
 mod services;
 mod session;
+mod starts;
 #[cfg(test)]
 #[path = "../cluster/simulation/endpoint.rs"]
 pub(crate) mod simulated;
@@ -54,6 +55,7 @@ use self::{
     link::{Link, Links, Uplink},
     message::Input,
     services::Shared,
+    starts::Starts,
 };
 pub use self::{
     directory::Directory,
@@ -142,10 +144,12 @@ impl Endpoints {
         let live = process.config.limits.live_actors as usize;
         let bound = live.div_ceil(process.inboxes.shards()).max(1);
         let pulse = services::ShardPulse::new(&process);
+        let starts = Starts::new(process.config.limits.starts as usize, metrics.starts_waiting.clone());
         let shared = Shared {
             process,
             shard,
             timers,
+            starts,
             metrics,
             turn: Turn::default(),
             links: std::cell::OnceCell::new(),
@@ -231,6 +235,15 @@ impl Endpoints {
         loop {
             self.shared.turn.filled().await;
             self.end_turn();
+        }
+    }
+
+    /// Lets those that wait be asked for what their profile wants, as others have been.
+    pub async fn start_waiting(&self) {
+        loop {
+            let (key, start) = self.shared.starts.next().await;
+            // Of one that is gone, the place is free again at once.
+            self.table.with(key, |resident| resident.address.do_send(Mail::Core(Input::Start(start))));
         }
     }
 

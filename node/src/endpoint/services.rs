@@ -19,6 +19,7 @@ use super::{
     handle::{NewOperation, SubmitError, Submitted, Told},
     link::Links,
     model_sets::SharedSets,
+    starts::Starts,
 };
 use crate::{
     clock,
@@ -90,6 +91,7 @@ pub(super) struct Shared {
     pub(super) shard: ShardId,
     pub(super) timers: Rc<Timers<Target>>,
     pub(super) metrics: Rc<metrics::Shard>,
+    pub(super) starts: Arc<Starts>,
     /// What the endpoints publish before the next write of the sink.
     pub(super) turn: Turn,
     /// The shard's connections, which are made after its endpoints.

@@ -21,6 +21,7 @@ use super::{
     message::{Effect, Input, StopReason},
     model_sets::SharedSets,
     services::{Inboxes, Process, Shared},
+    starts::Starts,
 };
 use crate::{
     clock::{self, Reading},
@@ -110,6 +111,8 @@ fn services() -> Rc<Shared> {
         shard: 0,
         timers: Rc::new(Timers::new(clock::now())),
         metrics: Rc::new(metrics::Shard::new(0)),
+        // Room for one device.
+        starts: Starts::new(1, ::metrics::Gauge::noop()),
         turn: Turn::default(),
         links: OnceCell::new(),
         pulse: None,
@@ -464,10 +467,41 @@ fn a_refused_format_is_followed_by_the_next_one() {
     assert_ne!(asked[0], asked[1]);
 }
 
-/// A device with one observation that is made, and its token.
+#[test]
+fn start_actions_wait_while_the_shard_asks_as_many_devices_as_it_may() {
+    let mut bench = Bench::claimed("demo", DeviceRecord::default());
+    let starts = bench.core.services.starts.clone();
+    let other = starts.enter().unwrap();
+    bench.register("lt=60&lwm2m=1.1");
+    bench.write_all();
+    assert_eq!(bench.replies(), [Code::CREATED], "a register does not wait");
+    assert_eq!(bench.requests(), []);
+    let awaits =
+        |bench: &Bench| bench.others.iter().filter(|effect| matches!(effect, Effect::AwaitStart)).count();
+    assert_eq!(awaits(&bench), 1);
+
+    bench.submit("a", read("/3/0/0"), true);
+    bench.write_all();
+    assert_eq!(bench.requests().last().unwrap().1, "Get /3/0/0", "nor does a command");
+    bench.respond(Response::new(Code::CONTENT).content(0, "Godwit"));
+    bench.write_all();
+    assert_eq!(awaits(&bench), 1, "one place is enough");
+
+    drop(other);
+    bench.apply(Input::Start(starts.enter().unwrap()));
+    assert_eq!(bench.requests().last().unwrap().1, "Get /3/0/9");
+    assert!(starts.enter().is_none(), "the place is kept while the request is under way");
+    bench.respond(Response::new(Code::CONTENT).content(0, "95").observe(1));
+    bench.write_all();
+    assert_eq!(bench.requests().last().unwrap().1, "Get /3303/0/5700");
+    bench.fail(FailReason::Timeout);
+    assert!(starts.enter().is_some(), "who does not answer keeps nobody waiting");
+}
+
 /// What a sink says that takes nothing more.
 const FULL: SinkError = SinkError::QueueFull { queued: 1, limit: 1 };
 
+/// A device with one observation that is made, and its token.
 fn observed() -> (Bench, Token) {
     let mut bench = Bench::claimed("demo", DeviceRecord::default());
     bench.register("lt=60&lwm2m=1.1");

@@ -132,6 +132,8 @@ fn run(
     vital(&died, async move { publishing.publish().await });
     let watched = endpoints.clone();
     vital(&died, async move { watched.watch_pulse().await });
+    let starting = endpoints.clone();
+    vital(&died, async move { starting.start_waiting().await });
     vital(&died, async move {
         loop {
             for message in process.inboxes.of(shard).take().await {

@@ -51,6 +51,8 @@ pub struct Shard {
     pub registration_changes: Family<RegistrationChange, Counter>,
     /// See [`names::OBSERVATIONS`].
     pub observations: Gauge,
+    /// See [`names::STARTS_WAITING`].
+    pub starts_waiting: Gauge,
     /// See [`names::NOTIFICATIONS`].
     pub notifications: Family<Notification, Counter>,
     /// See [`names::NOTIFICATION_DURABLE_SECONDS`].
@@ -83,6 +85,7 @@ impl Shard {
             cluster: cluster::Shard::new(s),
             registration_changes: Family::new(|change| names::REGISTRATION_CHANGES.counter(&[s, change])),
             observations: names::OBSERVATIONS.gauge(&[s]),
+            starts_waiting: names::STARTS_WAITING.gauge(&[s]),
             notifications: Family::new(|treatment| names::NOTIFICATIONS.counter(&[s, treatment])),
             notification_durable_seconds: names::NOTIFICATION_DURABLE_SECONDS.histogram(&[s]),
             operations: Family::new(|kind| {

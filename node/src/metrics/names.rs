@@ -90,6 +90,8 @@ definitions! {
     REGISTRATION_REFUSALS = Counter "godwit_registration_refusals_total" ["shard", "code"];
     /// Observations of live endpoint actors.
     OBSERVATIONS = Gauge "godwit_observations" ["shard"];
+    /// Devices that wait to be asked for what their profile wants, because `limits.starts` others are being asked.
+    STARTS_WAITING = Gauge "godwit_starts_waiting" ["shard"];
     /// Notifications received, by how they were treated.
     NOTIFICATIONS = Counter "godwit_notifications_total" ["shard", "treatment"];
     /// Time from a notification's or Send's arrival to its durability in the sink, in seconds.
@@ -115,7 +117,7 @@ definitions! {
     STORE_CALL_SECONDS = Histogram "godwit_store_call_seconds" ["call"];
     /// Calls of the store that failed.
     STORE_ERRORS = Counter "godwit_store_errors_total" ["call"];
-    /// Memory of the embedded store, by its own account: what it wrote lately, at most 61 MiB, and blocks that it read, at most 32 MiB.
+    /// Memory of the embedded store, by its own account: what it wrote lately, at most 61 MiB and as much again that it has just written out, and blocks that it read, at most 32 MiB.
     STORE_MEMORY = Gauge "godwit_store_memory_bytes" [];
 
     /// Datagrams that went from node to node, by the way that they took.
