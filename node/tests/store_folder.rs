@@ -123,3 +123,27 @@ fn a_fault_point_ends_the_process_before_or_after_the_commit() {
         assert_eq!(wait(store.counts()).registered, registered, "{point}");
     }
 }
+
+#[test]
+fn a_store_that_nobody_writes_to_gives_its_memory_back() {
+    let folder = Folder::new("settled");
+    let store = Embedded::open(&folder.0, Options { sync: false, ..Options::default() }).unwrap();
+    let filled = (0..2000).map(|number| {
+        let endpoint = format!("ep-{number}");
+        let document = value::Device { endpoint, profile: "p".repeat(2000), ..Default::default() };
+        wait(store.put_device(document, Expect::Absent));
+        store.memory()
+    });
+    let filled = filled.max().unwrap();
+    assert!(filled > 4 << 20, "{filled} bytes: nothing to give back");
+    let settled = || store.memory() < 1 << 20;
+    for _ in 0..300 {
+        if settled() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    assert!(settled(), "{} of {filled} bytes are left", store.memory());
+    let device = wait(store.load(DeviceId::of("ep-1999"))).unwrap();
+    assert_eq!(device.document.unwrap().endpoint, "ep-1999");
+}

@@ -136,7 +136,8 @@ pub trait StateStore: Send + Sync + 'static {
     /// Writes a mark that nobody reads, to see whether it can write.
     fn probe(&self) -> StoreFuture<()>;
 
-    /// Bytes of this process's memory that hold what was written lately and what was read: bounded, whatever is stored.
+    /// Bytes of this process's memory that hold what was written lately and what was read: bounded, whatever is stored, and
+    /// given back when nobody has written for some seconds.
     fn memory(&self) -> u64 {
         0
     }

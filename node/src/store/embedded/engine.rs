@@ -63,6 +63,11 @@ pub(super) trait Engine: Send + Sync + 'static {
     fn memory(&self) -> u64 {
         0
     }
+
+    /// Gives back what memory writing has taken. Called by the writer while it has nothing to do.
+    fn settle(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 }
 
 type Entries = BTreeMap<(Table, Vec<u8>), Vec<u8>>;

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
+use fjall::{AbstractTree, Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
 use thiserror::Error;
 
 use super::engine::{Engine, Entry, RowAndQueue, Table, Writes};
@@ -45,6 +45,11 @@ pub enum OpenError {
 const BLOCK_CACHE: u64 = 32 << 20;
 /// The log that is kept at most before memtables are written out. A start reads it again: about 1.5 s when it is full.
 const JOURNAL: u64 = 64 << 20;
+
+/// Memory of what was written lately that is not worth a file.
+const SETTLED: u64 = 1 << 20;
+/// A key of [`Table::Meta`] that nobody reads.
+const MARK: &[u8] = b"settled";
 
 /// fjall in a locked folder.
 pub(super) struct Folder {
@@ -86,6 +91,11 @@ impl Folder {
 
     fn table(&self, table: Table) -> &Keyspace {
         &self.tables[table as usize]
+    }
+
+    /// Bytes in memtables: those that are filled, those that wait to be files, and those that are files but still kept.
+    fn written(&self) -> u64 {
+        self.tables.iter().map(|table| table.tree.version_memtable_size_sum()).sum()
     }
 }
 
@@ -167,7 +177,16 @@ impl Engine for Folder {
     }
 
     fn memory(&self) -> u64 {
-        self.database.write_buffer_size() + self.database.cache_size()
+        self.written() + self.database.cache_size()
+    }
+
+    fn settle(&self) -> Result<(), StoreError> {
+        if self.written() < SETTLED {
+            return Ok(());
+        }
+        // A memtable that is in a file already is kept until any memtable is replaced: for want of another, one with a mark.
+        self.table(Table::Meta).insert(MARK, []).map_err(unavailable)?;
+        self.tables.iter().try_for_each(|table| table.rotate_memtable().map(drop)).map_err(unavailable)
     }
 }
 

@@ -27,6 +27,9 @@ const BATCH: usize = 512;
 const SWEEP: usize = 256;
 /// How often tombstones are looked for, and how long an idle writer sleeps at most.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// How many times in a row there must be nothing to do before memory is given back, and how often that is tried: what is
+/// written out needs a moment.
+const IDLE: std::ops::Range<u32> = 5..15;
 /// Where the counters lie in [`Table::Meta`].
 const COUNTS: &[u8] = b"counts";
 
@@ -100,6 +103,7 @@ impl Writer {
             swept_at: 0,
             sweep_floor: 0,
             behind: false,
+            idle: 0,
         };
         let thread = thread::Builder::new().name("store".into()).spawn(move || state.run());
         let thread = thread.map_err(|error| StoreError::Unavailable(error.to_string()))?;
@@ -191,6 +195,8 @@ struct State {
     sweep_floor: u64,
     /// More tombstones are due than one batch clears away.
     behind: bool,
+    /// How many times in a row there was nothing to do.
+    idle: u32,
 }
 
 impl State {
@@ -200,6 +206,12 @@ impl State {
         loop {
             let patience = if self.behind { Duration::ZERO } else { SWEEP_EVERY };
             let Some(jobs) = self.shared.take(patience) else { return };
+            self.idle = if jobs.is_empty() && !self.behind { self.idle.saturating_add(1) } else { 0 };
+            if IDLE.contains(&self.idle)
+                && let Err(error) = self.engine.settle()
+            {
+                tracing::warn!(%error, "the state store can't give memory back");
+            }
             let mut jobs = jobs.into_iter();
             loop {
                 let batch: Vec<Job> = jobs.by_ref().take(BATCH).collect();
