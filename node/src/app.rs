@@ -350,8 +350,7 @@ async fn open_store(
             readiness.clone(),
         )),
         StoreKind::Redis => {
-            let store =
-                connect(&config.store.redis).await.map_err(|error| AppError::Store(error.to_string()))?;
+            let store = connect(&config.store).await.map_err(|error| AppError::Store(error.to_string()))?;
             Arc::new(Metered::new(store, readiness.clone()))
         }
         StoreKind::Memory => {
@@ -361,10 +360,10 @@ async fn open_store(
 }
 
 /// Opens the Redis store. One that does not answer yet is waited for: it may start beside the node.
-async fn connect(settings: &config::Redis) -> Result<RedisStore, redis::OpenError> {
+async fn connect(settings: &config::Store) -> Result<RedisStore, redis::OpenError> {
     let begun = clock::now();
     loop {
-        match RedisStore::open(settings).await {
+        match RedisStore::open(&settings.redis, settings.allow_empty).await {
             Err(redis::OpenError::Store(error)) if clock::now() - begun < REDIS_PATIENCE => {
                 tracing::warn!(%error, "waiting for Redis");
                 tokio::time::sleep(LANES_TICK).await;

@@ -45,6 +45,7 @@ impl Setup {
     pub fn redis(self, redis: &Redis) -> Setup {
         let key = |byte: u8| format!("{byte:02x}").repeat(32);
         self.set("store.kind=redis")
+            .set("store.allow_empty=true")
             .set(format!("store.redis.addresses=[\"{}\"]", redis.address()))
             .set(format!("store.seal_key={}", key(1)))
             .set(format!("cluster.secret={}", key(2)))
@@ -276,6 +277,7 @@ fn spawn(setup: &Setup, address: Ipv4Addr, folder: &PathBuf, log: &Arc<Mutex<Str
         format!("server.listen_dtls={address}:5684"),
         format!("admin.listen={address}:5690"),
         format!("metrics.listen={address}:9464"),
+        format!("cluster.listen={address}:5691"),
         "sink.kind=file".into(),
         "log.level=info,fjall=warn,lsm_tree=warn".into(),
     ];

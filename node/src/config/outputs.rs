@@ -30,6 +30,9 @@ pub struct Store {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-shape" = "a path"))]
     pub seal_key_file: Option<PathBuf>,
+    /// Use a Redis without data: at the first start of a cluster, or after its Redis was emptied on purpose. Otherwise a node that
+    /// meets one is not ready, for it may be the wrong one, or have lost everything.
+    pub allow_empty: bool,
     /// The Redis of `store.kind = "redis"`.
     pub redis: Redis,
 }
@@ -41,6 +44,7 @@ impl Default for Store {
             fsync: Fsync::Group,
             seal_key: None,
             seal_key_file: None,
+            allow_empty: false,
             redis: Redis::default(),
         }
     }

@@ -83,7 +83,7 @@ impl OnRedis {
 fn open(settings: &Redis, now: &Arc<AtomicU64>) -> RedisStore {
     let now = Arc::clone(now);
     let clock: Clock = Arc::new(move || now.load(Ordering::SeqCst));
-    RedisStore::with(Client::new(settings).unwrap(), Some(clock))
+    RedisStore::with(Client::new(settings).unwrap(), Some(clock), true)
 }
 
 impl Subject for OnRedis {

@@ -16,12 +16,15 @@
 //! index       what is due, which devices there are
 //! documents   profiles and models
 //! lanes       shares of the nonce space
+//! beats       heartbeats of the nodes
+//! news        the stream of what operators have changed
 //! ```
 //! A record is one hash and every script on it names that key alone, so Redis Cluster may move it at any time. All else lies
 //! elsewhere: pointers are made before the record that they lead to and believed only after a look at it, indexes are told
 //! afterwards and set right when they are read. docs/redis.md lists the keys.
 
 mod answer;
+mod beats;
 mod change;
 mod client;
 mod device;
@@ -29,6 +32,7 @@ mod documents;
 mod index;
 mod lanes;
 mod link;
+mod news;
 mod pointers;
 mod record;
 mod script;
@@ -45,6 +49,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicI64, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use change::Changes;
@@ -59,11 +64,13 @@ pub use topology::SettingsError;
 use turns::Turns;
 
 use super::{
-    Change, Claim, Claimed, Counts, DeviceFilter, DeviceRecord, DocumentKey, DocumentKind, Due, Expect,
-    Fence, Lane, Page, PageRequest, Pointer, StateStore, StoreError, StoreFuture, page::PAGE_LIMIT, value,
+    Change, Changed, Claim, Claimed, Counts, Cursor, DeviceFilter, DeviceRecord, DocumentKey, DocumentKind,
+    Due, Expect, Fence, Lane, Page, PageRequest, Pointer, StateStore, StoreError, StoreFuture,
+    page::PAGE_LIMIT, value,
 };
 use crate::{
     clock,
+    cluster::{Beat, Member},
     config::Redis,
     identity::{DeviceId, Owner},
 };
@@ -90,6 +97,8 @@ struct Shared {
     ahead: AtomicI64,
     /// In place of Redis's clock, for tests.
     clock: Option<Clock>,
+    /// A Redis without data may be used.
+    allow_empty: bool,
     /// Devices of which a write was not answered.
     unsure: Mutex<HashSet<DeviceId>>,
     /// Lanes that owners in this process hold.
@@ -149,14 +158,14 @@ fn device_key(client: &Client, device: DeviceId) -> Vec<u8> {
 }
 
 impl RedisStore {
-    /// A store on the Redis of these settings, which is asked what it is like.
+    /// A store on the Redis of these settings, which is asked what it is like. `allow_empty`: it may have no data, and be used.
     ///
     /// # Errors
     /// See [`OpenError`].
-    pub async fn open(settings: &Redis) -> Result<Self, OpenError> {
+    pub async fn open(settings: &Redis, allow_empty: bool) -> Result<Self, OpenError> {
         let client = Client::new(settings)?;
         let now = startup::check(&client).await?;
-        let store = Self::with(client, None);
+        let store = Self::with(client, None, allow_empty);
         store.0.set_clock(now);
         Ok(store)
     }
@@ -168,7 +177,7 @@ impl RedisStore {
     }
 
     /// A store whose Redis is not asked what it is like. `clock`: in place of Redis's.
-    pub(super) fn with(client: Client, clock: Option<Clock>) -> Self {
+    pub(super) fn with(client: Client, clock: Option<Clock>, allow_empty: bool) -> Self {
         Self(Arc::new(Shared {
             client,
             turns: Arc::default(),
@@ -176,6 +185,7 @@ impl RedisStore {
             writes: AtomicU64::new(clock::unix_ms().saturating_mul(64)),
             ahead: AtomicI64::new(0),
             clock,
+            allow_empty,
             unsure: Mutex::default(),
             held: Mutex::default(),
             swept: Mutex::default(),
@@ -348,6 +358,22 @@ impl StateStore for RedisStore {
         self.run(move |shared, link| async move { lanes::extend(&shared, &link, &owner, second).await })
     }
 
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn heartbeat(&self, member: Member, ttl: Duration) -> StoreFuture<Beat> {
+        self.run(move |shared, link| async move {
+            let beat = beats::beat(&shared, &link, &member, ttl, shared.allow_empty).await?;
+            shared.set_clock(beat.time_ms);
+            Ok(beat)
+        })
+    }
+
+    fn changes(&self, after: Option<Cursor>) -> StoreFuture<super::Changes> {
+        self.run(move |shared, link| async move { news::read(&shared, &link, after).await })
+    }
+
     fn probe(&self) -> StoreFuture<()> {
         self.run(|shared, link| async move {
             let mut set = ::redis::Cmd::new();
@@ -358,7 +384,11 @@ impl StateStore for RedisStore {
 
     fn put_device(&self, document: value::Device, expect: Expect) -> StoreFuture<value::Device> {
         let id = DeviceId::of(&document.endpoint);
-        self.run_for(id, true, move |device| async move { device.put_device(document, expect).await })
+        self.run_for(id, true, move |device| async move {
+            let document = device.put_device(document, expect).await?;
+            news::add(&device.shared, &device.link, &Changed::Device(id)).await?;
+            Ok(document)
+        })
     }
 
     fn remove_device(
@@ -367,7 +397,10 @@ impl StateStore for RedisStore {
         expect: Expect,
         event: Option<value::StoredEvent>,
     ) -> StoreFuture<()> {
-        self.run_for(device, true, move |device| async move { device.remove_device(expect, event).await })
+        self.run_for(device, true, move |device| async move {
+            device.remove_device(expect, event).await?;
+            news::add(&device.shared, &device.link, &Changed::Device(device.id)).await
+        })
     }
 
     fn events(&self, device: DeviceId) -> StoreFuture<Vec<value::StoredEvent>> {
@@ -385,11 +418,20 @@ impl StateStore for RedisStore {
     }
 
     fn put_document(&self, key: DocumentKey, body: Vec<u8>, expect: Expect) -> StoreFuture<value::Document> {
-        self.run(move |shared, link| async move { documents::put(&shared, &link, &key, &body, expect).await })
+        self.run(move |shared, link| async move {
+            {
+                let document = documents::put(&shared, &link, &key, &body, expect).await?;
+                news::add(&shared, &link, &Changed::Document(key)).await?;
+                Ok(document)
+            }
+        })
     }
 
     fn remove_document(&self, key: DocumentKey, expect: Expect) -> StoreFuture<()> {
-        self.run(move |shared, link| async move { documents::remove(&shared, &link, &key, expect).await })
+        self.run(move |shared, link| async move {
+            documents::remove(&shared, &link, &key, expect).await?;
+            news::add(&shared, &link, &Changed::Document(key)).await
+        })
     }
 
     fn list_documents(

@@ -15,7 +15,7 @@ fn settings(server: &server::Redis) -> Redis {
 
 fn open(settings: &Redis) -> Result<RedisStore, OpenError> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(RedisStore::open(settings))
+    runtime.block_on(RedisStore::open(settings, true))
 }
 
 fn owner() -> Owner {

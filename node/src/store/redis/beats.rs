@@ -1,0 +1,84 @@
+//! Heartbeats of the nodes: one hash, which one script writes and reads.
+//!
+//! The same script notes which process of which history the Redis is, so that all nodes hear of a failover or a restart at the
+//! same time, and when. A time in which nobody could beat shortens nobody's life: it is added to all.
+
+use std::{net::SocketAddr, sync::LazyLock, time::Duration};
+
+use prost::Message as _;
+
+use super::{Link, Script, Shared, answer};
+use crate::{
+    cluster::{Beat, Member},
+    entropy,
+    identity::Owner,
+    ingress::{shard::Listener, socket::Kind},
+    store::{StoreError, value},
+};
+
+static SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(&[include_str!("lua/beat.lua")]));
+
+/// Beats, and answers who else does. `allow_empty`: a Redis without data may be used.
+pub(super) async fn beat(
+    shared: &Shared,
+    link: &Link,
+    member: &Member,
+    ttl: Duration,
+    allow_empty: bool,
+) -> Result<Beat, StoreError> {
+    let now = shared.now_arg();
+    let whose = [&member.owner.boot.to_be_bytes()[..], member.owner.node.as_bytes()].concat();
+    let (says, ttl) = (encode(member), ttl.as_millis().to_string());
+    let name = if allow_empty { entropy::u64().to_be_bytes().to_vec() } else { Vec::new() };
+    let args: [&[u8]; 5] = [&now, &whose, &says, ttl.as_bytes(), &name];
+    let key = shared.client.key("nodes");
+    let mut reply = answer::verdict(link.script(&SCRIPT, &key, &args).await?)?.done()?;
+    let time_ms = reply.time()?;
+    let incarnation = <[u8; 8]>::try_from(reply.bytes()?).ok().map(u64::from_be_bytes);
+    let back_ms = reply.time()?;
+    let mut members = Vec::new();
+    loop {
+        let whose = reply.bytes()?;
+        if whose.is_empty() {
+            return Ok(Beat { time_ms, incarnation, back_ms, members });
+        }
+        // One that can't be read is of a newer version, which the others know of.
+        members.extend(decode(&whose, &reply.bytes()?));
+    }
+}
+
+fn encode(member: &Member) -> Vec<u8> {
+    let listeners = member.listeners.iter().map(|listener| value::member::Listener {
+        address: listener.address.to_string(),
+        dtls: listener.kind == Kind::Dtls,
+    });
+    let value = value::Member {
+        address: member.address.to_string(),
+        listeners: listeners.collect(),
+        ready: member.ready,
+        draining: member.draining,
+        clock_ahead_ms: member.clock_ahead_ms,
+        restored: member.restored,
+    };
+    value.encode_to_vec()
+}
+
+fn decode(whose: &[u8], says: &[u8]) -> Option<Member> {
+    let (boot, node) = whose.split_first_chunk::<8>()?;
+    let owner = Owner { node: std::str::from_utf8(node).ok()?.into(), boot: u64::from_be_bytes(*boot) };
+    let value = value::Member::decode(says).ok()?;
+    let listener = |listener: &value::member::Listener| {
+        let kind = if listener.dtls { Kind::Dtls } else { Kind::Plain };
+        let address: SocketAddr = listener.address.parse().ok()?;
+        Some(Listener { address, kind })
+    };
+    Some(Member {
+        owner,
+        address: value.address.parse().ok()?,
+        listeners: value.listeners.iter().filter_map(listener).collect(),
+        ready: value.ready,
+        draining: value.draining,
+        clock_ahead_ms: value.clock_ahead_ms,
+        restored: value.restored,
+    })
+}
