@@ -8,6 +8,7 @@
 mod admin;
 mod binary;
 mod checker;
+mod cluster;
 mod coap_client;
 mod ctl;
 mod fleet;
@@ -33,6 +34,7 @@ mod wait;
 
 pub use admin::{Admin, reason, value};
 pub use checker::{Agreed, Checker, Seen};
+pub use cluster::Cluster;
 pub use coap_client::{coap_client, coap_client_openssl};
 pub use ctl::{Ctl, Watch};
 pub use fleet::Fleet;
@@ -47,7 +49,7 @@ pub use proxy::{Faults, Proxy};
 pub use raw::{Message, Raw};
 pub use redis::{Redis, RedisCluster, available as redis_available};
 pub use report::report;
-pub use scale::{Aborted, Hostile, KafkaOutages, LoadKill, MixedFleet, Scale, Sessions};
+pub use scale::{Aborted, ClusterLoad, Hostile, KafkaOutages, LoadKill, MixedFleet, Scale, Sessions};
 pub use secure::Dtls;
 pub use security::Security;
 pub use sink::Sink;

@@ -197,6 +197,16 @@ impl Node {
         self.child.wait().unwrap();
     }
 
+    /// Has the process stand still (SIGSTOP) until [`Node::resume`].
+    pub fn pause(&self) {
+        self.signal(libc::SIGSTOP);
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.signal(libc::SIGCONT);
+    }
+
     /// Asks the process to end, and waits for it.
     pub fn terminate(&mut self) -> ExitStatus {
         self.signal(libc::SIGTERM);

@@ -20,6 +20,8 @@ pub struct Scale {
     pub aborted: Aborted,
     /// See `sessions`.
     pub sessions: Sessions,
+    /// See `cluster`.
+    pub cluster: ClusterLoad,
 }
 
 /// DTLS handshakes that come to nothing, while good devices are served.
@@ -50,6 +52,17 @@ pub struct Sessions {
     pub rebind_rate: u32,
     /// Abbreviated handshakes per second meanwhile.
     pub resume_rate: u32,
+}
+
+/// Devices with pre-shared keys notify three nodes while one is killed, flows are moved and addresses change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClusterLoad {
+    /// Devices that register first, all with Connection IDs.
+    pub devices: u32,
+    /// Confirmable notifications per second, over all devices in turn.
+    pub rate: u32,
+    /// How long they are sent.
+    pub duration: Duration,
 }
 
 /// Devices of every security mode at once, each of which notifies.
@@ -139,6 +152,7 @@ impl Scale {
             rebind_rate: 100,
             resume_rate: 20,
         },
+        cluster: ClusterLoad { devices: 120, rate: 60, duration: Duration::from_secs(12) },
     };
 
     /// `make soak`.
@@ -169,6 +183,7 @@ impl Scale {
             rebind_rate: 1000,
             resume_rate: 300,
         },
+        cluster: ClusterLoad { devices: 5000, rate: 1000, duration: Duration::from_secs(120) },
     };
 
     /// What the environment variable `SCALE` names, "test" where it is not set.

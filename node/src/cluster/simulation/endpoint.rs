@@ -16,6 +16,7 @@ use super::{
     link::{Call, Downlink, Link, Links, Uplink},
     message::{Effect, Input, StopReason},
     services::{Process, Shared},
+    starts::Starts,
 };
 use crate::{
     clock::Reading,
@@ -60,6 +61,7 @@ impl Services {
             timers: Rc::new(Timers::new(now)),
             metrics: METRICS.with(Clone::clone),
             turn: Turn::default(),
+            starts: Starts::new(usize::MAX, ::metrics::Gauge::noop()),
             // The simulated node has its own.
             pulse: None,
             links: OnceCell::new(),
@@ -181,6 +183,8 @@ impl Endpoint {
                     continue;
                 }
                 Effect::Announce(_)
+                // There is always room.
+                | Effect::AwaitStart
                 | Effect::RemoveEvent(_)
                 | Effect::SettleRotation
                 | Effect::Submitted(..)
