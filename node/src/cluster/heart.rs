@@ -8,7 +8,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -39,6 +39,7 @@ pub enum NotJoined {
 fn of_hold(hold: &Hold) -> String {
     match hold {
         Hold::NotValid => "no heartbeat was acknowledged in time".into(),
+        Hold::Reconnecting => "the store was lost, and no heartbeat was acknowledged since".into(),
         Hold::Empty => "the store is empty: if that is meant, set store.allow_empty".into(),
         Hold::ClockAhead(ms) => {
             format!("this machine's clock is {ms} ms ahead of the other nodes' and the store's")
@@ -57,6 +58,8 @@ pub struct Heart {
     listeners: Vec<Listener>,
     timings: Timings,
     draining: AtomicBool,
+    /// The last second that the node's lanes are acknowledged for.
+    until: AtomicU32,
     /// Beats out of turn.
     now: Notify,
 }
@@ -79,8 +82,8 @@ impl Heart {
         listeners: Vec<Listener>,
     ) -> Arc<Self> {
         let timings = *hub.members().timings();
-        let (draining, now) = (AtomicBool::new(false), Notify::new());
-        Arc::new(Self { hub, process, readiness, listeners, timings, draining, now })
+        let (draining, until, now) = (AtomicBool::new(false), AtomicU32::new(0), Notify::new());
+        Arc::new(Self { hub, process, readiness, listeners, timings, draining, until, now })
     }
 
     /// Joins the cluster and takes lanes: waits for a store that answers, and, where it has just come back, for as long as
@@ -116,7 +119,9 @@ impl Heart {
                 }
             }
         }
-        self.process.store.take_lanes(&self.process.owner, shards).await
+        let lanes = self.process.store.take_lanes(&self.process.owner, shards).await?;
+        self.until.store(lanes.first().map_or(0, |lane| lane.until), Ordering::Relaxed);
+        Ok(lanes)
     }
 
     /// Beats once.
@@ -136,11 +141,14 @@ impl Heart {
                 () = self.now.notified() => {}
             }
             let beaten = self.beat(&mut memory).await;
+            if beaten.is_err() {
+                self.hub.handle_store_lost();
+            }
             self.hub.tell_view();
             let members = self.hub.members();
             let held = match (&beaten, members.hold(clock::boot())) {
                 // The store's own room says whether the node is ready without it.
-                (Err(_), _) | (_, None | Some(Hold::NotValid | Hold::Restoring)) => None,
+                (Err(_), _) | (_, None | Some(Hold::NotValid | Hold::Reconnecting | Hold::Restoring)) => None,
                 (Ok(()), Some(hold)) => Some(NotJoined::Held(hold)),
             };
             self.keep_ready(&mut memory, held);
@@ -198,8 +206,12 @@ impl Heart {
     async fn extend_lanes(&self) {
         let members = self.hub.members();
         let Some(second) = members.time().map(|time| time.second(clock::boot())) else { return };
+        if !members.may_extend(clock::boot(), self.until.load(Ordering::Relaxed)) {
+            return tracing::warn!("the shards' nonces rest: the store may have forgotten who else had them");
+        }
         match self.process.store.extend_lanes(&self.process.owner, second).await {
             Ok(until) => {
+                self.until.store(until, Ordering::Relaxed);
                 for shard in 0..self.process.inboxes.shards() {
                     self.process.inboxes.of(shard as u16).push(ShardMessage::LanesExtended(until));
                 }

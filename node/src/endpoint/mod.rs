@@ -29,10 +29,10 @@ mod registration;
 mod service;
 mod services;
 mod session;
-mod starts;
 #[cfg(test)]
 #[path = "../cluster/simulation/endpoint.rs"]
 pub(crate) mod simulated;
+mod starts;
 #[cfg(test)]
 pub(crate) mod tests;
 

@@ -102,6 +102,11 @@ impl Hub {
         self.tell_view();
     }
 
+    /// A heartbeat was not answered: until the next one nothing is claimed.
+    pub fn handle_store_lost(self: &Arc<Self>) {
+        self.change(Membership::handle_store_lost);
+    }
+
     /// Tells all peers whether this node sees the store.
     pub fn tell_view(&self) {
         let now = clock::boot();

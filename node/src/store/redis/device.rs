@@ -444,7 +444,11 @@ impl Device {
         };
         let class = async {
             let (before, now) = written.class;
-            if before == now { Ok(()) } else { indexes.set_class(self.id, before, now).await }
+            // A record of nothing but a claim may have been over, and out of its list, before this write.
+            if before == now && now != Some(0) {
+                return Ok(());
+            }
+            indexes.set_class(self.id, before, now).await
         };
         try_join(due, class).await.map(drop)
     }
