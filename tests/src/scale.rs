@@ -27,7 +27,7 @@ pub struct Scale {
 /// DTLS handshakes that come to nothing, while good devices are served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Aborted {
-    /// So many first, that tables and buffers find their size.
+    /// So many first, that tables and buffers find their size: as many as are under way at once later.
     pub warm_up: u32,
     /// Handshakes that are measured.
     pub handshakes: u32,
@@ -144,7 +144,7 @@ impl Scale {
             duration: Duration::from_secs(10),
             cut: Duration::from_secs(3),
         },
-        aborted: Aborted { warm_up: 1400, handshakes: 10_000, rate: 1000, good: 10, growth: 1 << 20 },
+        aborted: Aborted { warm_up: 10_000, handshakes: 10_000, rate: 1000, good: 10, growth: 1 << 20 },
         sessions: Sessions {
             devices: 500,
             register_rate: 200,
