@@ -74,6 +74,8 @@ pub(super) struct Open {
     lookup_failed: bool,
     /// Who the handshake under way says that the device is.
     claims: Option<DeviceId>,
+    /// The version of the credential by which it does.
+    presented: Option<u64>,
     /// The peer has closed this session: until when our answer waits for that to be written.
     closing: Option<(AssociationId, Instant)>,
     /// Plaintexts whose numbers are being written before anything answers them (`dtls.replay_floor = "strict"`).
@@ -93,9 +95,15 @@ impl Lower {
 
     /// `claims`: the device whose session on record it is.
     pub(super) fn open(channel: Channel, claims: Option<DeviceId>) -> Self {
-        let tries = Mode::Unknown;
-        let held = VecDeque::new();
-        Self::Open(Box::new(Open { channel, tries, lookup_failed: false, claims, closing: None, held }))
+        Self::Open(Box::new(Open {
+            channel,
+            tries: Mode::Unknown,
+            lookup_failed: false,
+            claims,
+            presented: None,
+            closing: None,
+            held: VecDeque::new(),
+        }))
     }
 
     /// When the connection goes, whatever else happens.
@@ -385,7 +393,7 @@ impl ConnectionActor {
         let session = stored::seal(sealer, &subject, session, provisional, place, bound, clock::unix_ms());
         ground.attach(subject.device, self.link.connection);
         if let Some(Lower::Open(open)) = self.lower.as_deref_mut() {
-            open.claims = Some(subject.device);
+            (open.claims, open.presented) = (Some(subject.device), Some(subject.credential));
         }
         self.hand_up(now, subject.device, Uplink::SessionEstablished { session: Box::new(session), rotated });
     }
@@ -596,8 +604,15 @@ impl ConnectionActor {
     }
 
     pub(super) fn handle_revoked(&mut self, now: Instant, version: Option<u64>, ctx: &mut Context<Self>) {
-        let credential = self.secured().map(|secured| secured.credential);
-        if credential.is_some() && credential == version {
+        let used = match (self.secured(), self.lower.as_deref()) {
+            (Some(secured), _) => Some(secured.credential),
+            // The endpoint compares what it is asked to claim.
+            (None, Some(Lower::Claiming(_))) => return,
+            // News of a credential may come while its first handshake waits for the store.
+            (None, Some(Lower::Open(open))) => open.presented,
+            (None, None) => None,
+        };
+        if used.is_some() && used == version {
             return;
         }
         // Who was revoked is told, but nobody waits for an answer; what is on record, the endpoint has seen to.
