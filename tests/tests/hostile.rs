@@ -6,11 +6,32 @@ use std::{fs, time::Duration};
 use godwit_tests::{Hostile, Load, Node, Scale, Setup, report};
 use serde_json::Value;
 
-/// Anonymous memory of a process in bytes: heap, stacks and what the store keeps in memory, but no file's pages.
-fn anonymous(node: &Node) -> u64 {
-    let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", node.pid())).unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix("Anonymous:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+/// What a node has in memory, in bytes.
+#[derive(Clone, Copy)]
+struct Memory {
+    /// Live heap: allocated and not freed.
+    heap: u64,
+    /// How much of it the store says that it is.
+    store: u64,
+    /// Anonymous memory (smaps_rollup): the heap with what the allocator sets aside, and stacks.
+    anonymous: u64,
+}
+
+impl Memory {
+    fn of(node: &Node) -> Memory {
+        let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", node.pid())).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("Anonymous:")).unwrap();
+        Memory {
+            heap: node.metric("godwit_process_heap_bytes") as u64,
+            store: node.metric("godwit_store_memory_bytes") as u64,
+            anonymous: line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10,
+        }
+    }
+
+    /// Live heap but for the store's.
+    fn own(self) -> u64 {
+        self.heap.saturating_sub(self.store)
+    }
 }
 
 /// Waits until every registration has expired and every endpoint's actor has gone, as devices that vanish leave them.
@@ -30,7 +51,7 @@ fn settled(node: &Node) {
 struct Doses {
     node: Node,
     /// Memory before the first.
-    before: u64,
+    before: Memory,
     doses: Vec<Dose>,
 }
 
@@ -38,16 +59,9 @@ struct Dose {
     /// What the load tool found.
     found: Value,
     /// Memory afterwards.
-    memory: u64,
-    /// How much of it the store says that it is.
-    store: u64,
-}
-
-impl Dose {
-    /// Memory but for the store's.
-    fn own(&self) -> u64 {
-        self.memory.saturating_sub(self.store)
-    }
+    memory: Memory,
+    /// Registrations that were made meanwhile.
+    registered: u64,
 }
 
 fn doses(count: usize, scale: Hostile, setup: Setup, prepare: impl FnOnce(&Node)) -> Doses {
@@ -68,14 +82,18 @@ fn doses(count: usize, scale: Hostile, setup: Setup, prepare: impl FnOnce(&Node)
         format!("--count={}", scale.datagrams),
         format!("--rate={}/s", scale.rate),
     ];
-    let before = anonymous(&node);
+    let before = Memory::of(&node);
+    let mut made = 0;
     let doses = (0..count).map(|_| {
         // A good exit: no 5.00, 5.02 or 5.04, and every request of the good devices was answered well.
         let found = Load::json(&arguments, &json);
         settled(&node);
-        // Its gauge is set once a second.
-        std::thread::sleep(Duration::from_secs(2));
-        Dose { found, memory: anonymous(&node), store: node.metric("godwit_store_memory_bytes") as u64 }
+        // The store's gauge is set once a second, and samples of histograms are folded every five.
+        std::thread::sleep(Duration::from_secs(7));
+        let registrations =
+            node.metric_sum("godwit_registration_changes_total", "change=\"registered\"") as u64;
+        let registered = registrations - std::mem::replace(&mut made, registrations);
+        Dose { found, memory: Memory::of(&node), registered }
     });
     let doses = doses.collect();
     fs::remove_file(&json).unwrap();
@@ -85,33 +103,36 @@ fn doses(count: usize, scale: Hostile, setup: Setup, prepare: impl FnOnce(&Node)
 }
 
 impl Doses {
-    /// The first dose fills caches, tables and buffers to what the traffic needs; the last finds them there. 4 MiB of a
-    /// million datagrams are four bytes of each: what is kept of any one of them shows.
+    /// The first dose fills caches, tables and buffers to what the traffic needs; the last finds them there.
     #[track_caller]
     fn grow_by_at_most(&self, bytes: u64) {
         let [.., before, last] = &self.doses[..] else { panic!("two doses at least") };
-        let growth = last.own().saturating_sub(before.own());
+        let growth = last.memory.own().saturating_sub(before.memory.own());
         assert!(growth <= bytes, "the last dose added {growth} bytes:\n{}", self.table());
     }
 
     /// Each dose's memory, as Markdown.
     fn table(&self) -> String {
-        let mib = |bytes: u64| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
+        let mib = |bytes: u64| format!("{:.2} MiB", bytes as f64 / f64::from(1 << 20));
+        let memory = |memory: Memory| {
+            let Memory { heap, store, anonymous } = memory;
+            format!("{} | {} | {} | {}", mib(heap), mib(store), mib(memory.own()), mib(anonymous))
+        };
         let mut table = String::from(
-            "| dose | sent | internal errors (5.00, 5.02, 5.04) | requests of good devices | of them unanswered or refused \
-             | memory afterwards | the store's | the rest |\n|---|---|---|---|---|---|---|---|\n",
+            "| dose | sent | registrations | internal errors (5.00, 5.02, 5.04) | requests of good devices \
+             | of them unanswered or refused | live heap afterwards | the store's | the rest | anonymous memory |\n\
+             |---|---|---|---|---|---|---|---|---|---|\n",
         );
-        table += &format!("| before | | | | | {} | | |\n", mib(self.before));
+        table += &format!("| before | | | | | | {} |\n", memory(self.before));
         for (number, dose) in (1..).zip(&self.doses) {
             let found = |key: &str| &dose.found[key];
             table += &format!(
-                "| {number} | {} | {} | {} | 0 | {} | {} | {} |\n",
+                "| {number} | {} | {} | {} | {} | 0 | {} |\n",
                 found("sent"),
+                dose.registered,
                 found("internal_errors"),
                 found("good_requests"),
-                mib(dose.memory),
-                mib(dose.store),
-                mib(dose.own()),
+                memory(dose.memory),
             );
         }
         table
@@ -127,9 +148,10 @@ impl Doses {
             "make soak",
             &format!(
                 "{doses} equal doses of {count} random and mutated datagrams at {rate}/s from 64 addresses while 8 good \
-                 devices register, update and notify. {who} Memory is the process's anonymous memory (smaps_rollup) \
-                 when every registration has expired and every endpoint's actor has gone; the store's is \
-                 `godwit_store_memory_bytes`.\n\n\
+                 devices register, update and notify. {who} Memory is measured when every registration has expired and \
+                 every endpoint's actor has gone: live heap is `godwit_process_heap_bytes`, the store's \
+                 `godwit_store_memory_bytes`; anonymous memory, which the kernel counts, has what the allocator sets \
+                 aside besides.\n\n\
                  {table}\n\
                  No panic. Datagrams that arrived: {received:.0}; dropped by the kernel for a full socket: {dropped:.0}. \
                  Answers to the first dose: {answers}.\n",
