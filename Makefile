@@ -20,7 +20,7 @@ demo: ## Start a node with ten simulated devices; show telemetry and registratio
 
 .PHONY: test
 test: install-test-deps ## Install what the tests need, and run them all (minutes)
-	$(CARGO) test --workspace --locked
+	$(CARGO) test --workspace --locked --no-fail-fast
 
 .PHONY: soak
 soak: install-test-deps ## Checks under full load, the benchmarks and the clean room; reports go to docs/soak
