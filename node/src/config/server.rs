@@ -90,6 +90,15 @@ impl Default for Coap {
     }
 }
 
+impl Coap {
+    /// MAX_TRANSMIT_WAIT: how long a device goes on with what nobody acknowledges, if it has the same parameters. 93 s by
+    /// default.
+    pub fn max_transmit_wait(&self) -> Duration {
+        self.ack_timeout
+            .mul_f64(f64::from((2_u32 << self.max_retransmit.min(30)) - 1) * self.ack_random_factor)
+    }
+}
+
 /// How devices come to be registered, and for how long.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]

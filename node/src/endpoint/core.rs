@@ -27,7 +27,7 @@ use super::{
     handle::{RegistrationChangeKind, SubmitError},
     link::{Call, Downlink, Link, Refusal, Uplink},
     message::{Effect, Input, StopReason, Then},
-    observation::{DROPPED_AFTER, Observations},
+    observation::Observations,
     plan::content_format,
     registered::Registered,
     services::Shared,
@@ -43,7 +43,8 @@ use crate::{
     telemetry::{Event, Orders, Record, SinkError},
 };
 
-/// Effects that an endpoint may have outstanding; with more it takes nothing new from the device.
+/// Writes that an endpoint may have outstanding; with more it takes nothing new from the device. And publications: with more it
+/// takes no values, while all else goes on.
 const MAX_OUTSTANDING: usize = 8;
 
 /// Where a device was last registered from.
@@ -201,9 +202,11 @@ impl Core {
 
     /// When the next [`Input::Deadline`] is due.
     pub(super) fn poll_timeout(&self, now: Reading) -> Option<Instant> {
+        let unanswered = self.waiting.iter().filter_map(|(_, then)| then.published_at()).min();
+        let unanswered = unanswered.map(|since| since + self.patience());
         // What follows the end of a registration comes with the completion of its write.
         if self.leaving() || self.expiring {
-            return None;
+            return unanswered;
         }
         let expires = self.registered.as_ref().map(|registered| registered.expires);
         let asleep =
@@ -215,7 +218,8 @@ impl Core {
         let due = due.chain(self.downlinks.ended.iter().map(|(_, due)| *due)).min();
         let passive = self.active + self.services.process.config.limits.passivate_after;
         let passive = self.downlinks.flight.is_none().then_some(passive);
-        [expires, asleep, due.map(|due| now.instant_at(due)), passive].into_iter().flatten().min()
+        let due = due.map(|due| now.instant_at(due));
+        [unanswered, expires, asleep, due, passive].into_iter().flatten().min()
     }
 
     fn handle_uplink(&mut self, now: Reading, link: Link, uplink: Uplink) {
@@ -223,7 +227,7 @@ impl Core {
         match uplink {
             // What nobody waits for is bounded by the connections; what one waits for is refused beyond the bound.
             _ if uplink.is_of_session() => {
-                let full = self.leaving() || self.waiting.len() >= MAX_OUTSTANDING;
+                let full = self.leaving() || self.outstanding(false) >= MAX_OUTSTANDING;
                 return match uplink.awaiting() {
                     Some(association) if full => self.refuse_session(link, association, Refusal::Unavailable),
                     Some(_) => self.handle_session(now, link, uplink),
@@ -242,7 +246,10 @@ impl Core {
             }
             _ => {}
         }
-        if self.leaving() || self.waiting.len() >= MAX_OUTSTANDING {
+        // A sink that takes nothing for long holds up values, and neither updates nor what else the store answers for.
+        let full = self.outstanding(false) >= MAX_OUTSTANDING
+            || uplink.has_values() && self.outstanding(true) >= MAX_OUTSTANDING;
+        if self.leaving() || full {
             return self.leave_unanswered(link, &uplink);
         }
         // Made from what is about to change, its answer would be wrong by the time it is written. The device repeats it.
@@ -543,7 +550,7 @@ impl Core {
                 match ends {
                     Some(code) => self.end_observation(now, token, code),
                     // Durable too late: the device has given up, and with it the observation.
-                    None if now.now.saturating_duration_since(since) >= DROPPED_AFTER => {
+                    None if now.now.saturating_duration_since(since) >= self.patience() => {
                         self.suspect(token, since);
                     }
                     None => self.trust(token),
@@ -573,8 +580,31 @@ impl Core {
         self.effect(Effect::Submitted(id, Ok(Box::new(operation))));
     }
 
+    /// Devices do not go on with these, so nobody waits for them any more. The sink may take them yet.
+    fn give_up_unacknowledged(&mut self, now: Reading) {
+        let patience = self.patience();
+        let over = |since: Instant| now.now.saturating_duration_since(since) >= patience;
+        while let Some(at) = self.waiting.iter().position(|(_, then)| then.published_at().is_some_and(over)) {
+            let Then::Acknowledge { link, token, message_id, since, ends } = self.waiting.remove(at).1 else {
+                // Nothing is said of a Send that may still come out.
+                continue;
+            };
+            self.downlink(link, Downlink::ForgetNotification { message_id });
+            match ends {
+                Some(code) => self.end_observation(now, token, code),
+                None => self.suspect(token, since),
+            }
+        }
+    }
+
+    /// How long a device goes on with what nobody acknowledges.
+    pub(super) fn patience(&self) -> Duration {
+        self.services.process.config.coap.max_transmit_wait()
+    }
+
     fn handle_deadline(&mut self, now: Reading) {
-        if self.leaving() {
+        self.give_up_unacknowledged(now);
+        if self.leaving() || self.expiring {
             return;
         }
         if self.was_not_activated(now) {
@@ -747,6 +777,11 @@ impl Core {
     pub(super) fn publish(&mut self, records: Vec<Record>, then: Then) {
         let id = self.wait_for(then);
         self.effect(Effect::Publish(id, records));
+    }
+
+    /// Publications that have not ended, or writes.
+    fn outstanding(&self, published: bool) -> usize {
+        self.waiting.iter().filter(|(_, then)| then.is_of_sink() == published).count()
     }
 
     fn wait_for(&mut self, then: Then) -> u32 {

@@ -222,6 +222,11 @@ impl Uplink {
         }
     }
 
+    /// Whether it is answered once the sink has its values.
+    pub(crate) fn has_values(&self) -> bool {
+        matches!(self, Uplink::Notification(_) | Uplink::Send { .. })
+    }
+
     /// Whether its answer comes after a write.
     pub(crate) fn changes_state(&self) -> bool {
         matches!(self, Uplink::Register { .. } | Uplink::Update { .. } | Uplink::Deregister { .. })

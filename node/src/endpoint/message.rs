@@ -171,6 +171,19 @@ impl Then {
         matches!(self, Then::Register(_) | Then::Update { .. } | Then::Deregister { .. } | Then::Expire(..))
     }
 
+    /// Whether it waits for the sink, and not for the store.
+    pub(super) fn is_of_sink(&self) -> bool {
+        matches!(self, Then::Acknowledge { .. } | Then::SendDone { .. } | Then::Expired(_))
+    }
+
+    /// When the device said what is to be acknowledged once it is published.
+    pub(super) fn published_at(&self) -> Option<Instant> {
+        match self {
+            Then::Acknowledge { since, .. } | Then::SendDone { since, .. } => Some(*since),
+            _ => None,
+        }
+    }
+
     /// The request that would be left open if this never happened.
     pub(super) fn call(&self) -> Option<(Link, Call)> {
         match self {

@@ -1,6 +1,6 @@
 //! What a device is observed for, and what its notifications become.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use godwit_coap::{Code, Freshness, ObserveOrder, Response, Token};
 use godwit_lwm2m::{
@@ -24,9 +24,6 @@ use crate::{
     store::{Change, value, value::observation::State},
     telemetry::{Cause, Event, Uplink as Message},
 };
-
-/// How long a device repeats a notification before it drops the observation: MAX_TRANSMIT_WAIT (RFC 7252 §4.8.2).
-pub(super) const DROPPED_AFTER: Duration = Duration::from_secs(93);
 
 /// One observation.
 #[derive(Debug, Clone)]
@@ -331,9 +328,16 @@ impl Core {
         }
     }
 
-    /// The device is heard: what it may have dropped meanwhile is observed again.
+    /// The device is heard: what it may have dropped meanwhile is observed again, once there is hope that its notifications
+    /// will be acknowledged.
     pub(super) fn observe_suspects(&mut self, now: Reading) {
-        let dropped = |since: Instant| now.now.saturating_duration_since(since) >= DROPPED_AFTER;
+        if self.observations.list.iter().all(|observation| observation.unanswered.is_none())
+            || self.services.process.outlet.sink().is_stalled()
+        {
+            return;
+        }
+        let patience = self.patience();
+        let dropped = |since: Instant| now.now.saturating_duration_since(since) >= patience;
         while let Some(observation) =
             self.observations.list.iter_mut().find(|observation| observation.unanswered.is_some_and(dropped))
         {

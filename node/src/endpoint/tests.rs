@@ -1112,6 +1112,57 @@ fn what_the_sink_did_not_take_is_observed_again_when_the_device_has_given_up() {
 }
 
 #[test]
+fn a_sink_that_takes_nothing_holds_up_values_and_nothing_else() {
+    let (mut bench, token) = observed();
+    for n in 0..10 {
+        bench.notify(token, 100 + n, 10 + u32::from(n), "1");
+    }
+    let call = bench.call();
+    let request = Request::post("dp").content(110, r#"[{"n":"/3/0/9","v":1}]"#);
+    bench.say(Uplink::Send { call, request: Box::new(request) });
+    assert_eq!(bench.publications.len(), 8, "what comes beyond is not taken");
+    bench.forget_all();
+    let (call, registration) = (bench.call(), bench.registration_id());
+    bench.say(Uplink::Update { call, registration, request: Box::new(Request::post("rd").query("lt=7000")) });
+    bench.write_all();
+    assert_eq!(bench.replies(), [Code::CHANGED]);
+    bench.submit("a", read("/3/0/0"), false);
+    bench.write_all();
+    bench.respond(Response::new(Code::CONTENT).content(0, "Godwit"));
+    bench.write_all();
+    assert_eq!(bench.ended(), [(State::Succeeded, String::new())]);
+}
+
+#[test]
+fn what_devices_do_not_go_on_with_is_not_waited_for() {
+    let (mut bench, token) = observed();
+    for n in 0..8 {
+        bench.notify(token, 100 + n, 10 + u32::from(n), "1");
+    }
+    bench.pass(Duration::from_secs(50));
+    let (call, registration) = (bench.call(), bench.registration_id());
+    bench.say(Uplink::Update { call, registration, request: Box::new(Request::post("rd")) });
+    bench.write_all();
+    bench.forget_all();
+    bench.pass(Duration::from_secs(42));
+    assert!(bench.downlinks.is_empty() && bench.writes.is_empty());
+    bench.pass(Duration::from_secs(1));
+    assert_eq!(bench.downlinks.len(), 8);
+    assert!(bench.downlinks.iter().all(|it| matches!(it, Downlink::ForgetNotification { .. })));
+    let written = bench.write_all();
+    assert!(matches!(written[..], [Change::Observation(_)]), "a later owner knows of it");
+    // Their reports, when they come, mean nothing any more.
+    bench.forget_all();
+    for (id, _) in std::mem::take(&mut bench.publications) {
+        bench.apply(Input::Published(id, Ok(())));
+    }
+    assert!(bench.downlinks.is_empty() && bench.writes.is_empty());
+    bench.apply(Input::Release(StopReason::Drain));
+    bench.write_all();
+    assert_eq!(bench.stopped(), Some(StopReason::Drain), "nothing holds the device back");
+}
+
+#[test]
 fn what_was_durable_too_late_is_observed_again() {
     let (mut bench, token) = observed();
     bench.notify(token, 1, 2, "94");

@@ -58,6 +58,12 @@ pub trait Sink: Send + Sync + 'static {
     /// Whether what it has taken survives `kill -9`.
     fn is_durable(&self) -> bool;
 
+    /// Whether records wait and none has come through for some seconds: what else is brought will wait too. One that says so
+    /// tries by itself until it is over.
+    fn is_stalled(&self) -> bool {
+        false
+    }
+
     /// What lies in its spool; `None` where it has none.
     fn spool(&self) -> Option<SpoolStatus> {
         None

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -17,16 +17,45 @@ use crate::{
 /// Without a failure for so long, the end of failing is told.
 const QUIET: Duration = Duration::from_secs(1);
 
+/// Records that wait, and none made durable for so long: the sink is stalled.
+const STALLED: Duration = Duration::from_secs(5);
+
 /// The metrics of a sink, and whether it fails at the moment.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Outcomes {
+    opened: Instant,
+    /// When a record was last made durable, in milliseconds from `opened` on.
+    durable: AtomicU64,
     metrics: metrics::Sink,
     failing: AtomicBool,
     /// When it failed last, while it does.
     failed: Mutex<Option<Instant>>,
 }
 
+impl Default for Outcomes {
+    fn default() -> Outcomes {
+        Outcomes {
+            opened: clock::now(),
+            durable: AtomicU64::new(0),
+            metrics: metrics::Sink::default(),
+            failing: AtomicBool::new(false),
+            failed: Mutex::new(None),
+        }
+    }
+}
+
 impl Outcomes {
+    /// Whether the last record was made durable some seconds ago, though others wait.
+    pub(super) fn is_stalled(&self, waiting: bool) -> bool {
+        let durable = self.opened + Duration::from_millis(self.durable.load(Ordering::Relaxed));
+        waiting && clock::now().saturating_duration_since(durable) >= STALLED
+    }
+
+    fn made_durable(&self) {
+        let since = clock::now().saturating_duration_since(self.opened);
+        self.durable.store(since.as_millis() as u64, Ordering::Relaxed);
+    }
+
     /// Counts records. The first failure and the end of it are logged, not each.
     pub(super) fn count(&self, records: usize, result: &Result<(), SinkError>) {
         let outcome = match result {
@@ -35,6 +64,9 @@ impl Outcomes {
             Err(_) => RecordOutcome::Failed,
         };
         self.metrics.records[outcome].increment(records as u64);
+        if result.is_ok() {
+            self.made_durable();
+        }
         match result {
             Ok(()) if self.failing.load(Ordering::Relaxed) => {
                 // A full queue that empties takes one record and refuses the next.
@@ -58,6 +90,7 @@ impl Outcomes {
 
     /// Counts records that were acknowledged from the spool.
     pub(super) fn spooled(&self, records: usize) {
+        self.made_durable();
         self.metrics.records[RecordOutcome::Spooled].increment(records as u64);
     }
 
