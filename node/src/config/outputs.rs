@@ -144,7 +144,7 @@ pub struct Kafka {
     pub values: KafkaValues,
     /// Where records go that are not for the topics above: each is a `topic` with the `profile` or the `object` (or both) that it is
     /// for, `{ topic = "meters", profile = "meter" }`. Values that match several go to all of them, and are acknowledged when all
-    /// have them.
+    /// have them. One with `required = false` gets a copy, which no device waits for and no spool keeps.
     #[schemars(extend("x-shape" = "a list of tables"))]
     pub routes: Vec<Route>,
     /// How long a record may wait for others of its partition: more per request cost less CPU.
@@ -255,6 +255,14 @@ pub struct Route {
     /// Values of this object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object: Option<u16>,
+    /// Whether devices wait until it has them. If not, it gets copies: values go on to the other topics as well, and a copy that can't
+    /// be delivered is lost.
+    #[serde(default = "required")]
+    pub required: bool,
+}
+
+fn required() -> bool {
+    true
 }
 
 /// The Kafka sink's spool.

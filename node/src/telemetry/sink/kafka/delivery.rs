@@ -1,14 +1,19 @@
 //! What becomes of messages on their way to the brokers: reports, errors and librdkafka's own log.
 
-use std::sync::{
-    Arc, Mutex, OnceLock, PoisonError,
-    atomic::{AtomicU64, AtomicUsize, Ordering},
+use std::{
+    mem,
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+        mpsc::SyncSender,
+    },
 };
 
 use rdkafka::{
     ClientContext, Message,
     config::RDKafkaLogLevel,
     error::{KafkaError, RDKafkaErrorCode},
+    message::{BorrowedHeaders, OwnedHeaders},
     producer::{DeliveryResult, NoCustomPartitioner, ProducerContext},
 };
 
@@ -47,7 +52,19 @@ impl Pending {
 }
 
 /// What librdkafka calls back, from its own threads.
-pub(super) struct Context {
+pub(super) struct Context(pub(super) Arc<Reports>);
+
+/// A message that librdkafka gave up together with its producer.
+pub(super) struct Stranded {
+    pub(super) topic: String,
+    pub(super) key: Vec<u8>,
+    pub(super) payload: Vec<u8>,
+    pub(super) headers: Option<OwnedHeaders>,
+    pub(super) flight: Arc<Flight>,
+}
+
+/// What becomes of messages, whichever producer has them.
+pub(super) struct Reports {
     completions: Arc<dyn Completions>,
     dead_letters: DeadLetters,
     pub(super) outcomes: Outcomes,
@@ -56,15 +73,22 @@ pub(super) struct Context {
     /// The error that was logged last; none again once a message was delivered. librdkafka repeats itself every second.
     complaint: Mutex<Option<RDKafkaErrorCode>>,
     spool: Option<Arc<Spool>>,
+    /// Hears that the producer has ended.
+    broken: SyncSender<()>,
+    /// What it had, in its order.
+    stranded: Mutex<Vec<Stranded>>,
 }
 
-impl Context {
+impl Reports {
     pub(super) fn new(
         completions: Arc<dyn Completions>,
         dead_letters: DeadLetters,
         spool: Option<Arc<Spool>>,
-    ) -> Context {
-        Context {
+        broken: SyncSender<()>,
+    ) -> Reports {
+        Reports {
+            broken,
+            stranded: Mutex::default(),
             completions,
             dead_letters,
             outcomes: Outcomes::default(),
@@ -72,6 +96,22 @@ impl Context {
             complaint: Mutex::new(None),
             spool,
         }
+    }
+
+    /// The producer takes nothing more.
+    pub(super) fn broken(&self) {
+        // Full: it was told already. Closed: the process ends.
+        _ = self.broken.try_send(());
+    }
+
+    /// What the producer had that has ended.
+    pub(super) fn stranded(&self) -> Vec<Stranded> {
+        mem::take(&mut *self.stranded.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A message that no producer takes any more.
+    pub(super) fn not_sent(&self, flight: &Flight, error: &KafkaError) {
+        self.end(flight, Err(SinkError::Kafka(code_of(error))));
     }
 
     /// Tells a shard of publishes that ended.
@@ -113,7 +153,10 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         let code = code_of(&error);
-        let earlier = self.complaint.lock().unwrap_or_else(PoisonError::into_inner).replace(code);
+        if code == RDKafkaErrorCode::Fatal {
+            self.0.broken();
+        }
+        let earlier = self.0.complaint.lock().unwrap_or_else(PoisonError::into_inner).replace(code);
         if earlier != Some(code) {
             client::complain(code, reason);
         }
@@ -124,6 +167,12 @@ impl ProducerContext<NoCustomPartitioner> for Context {
     type DeliveryOpaque = Arc<Flight>;
 
     fn delivery(&self, report: &DeliveryResult<'_>, flight: Arc<Flight>) {
+        self.0.take_report(report, flight);
+    }
+}
+
+impl Reports {
+    fn take_report(&self, report: &DeliveryResult<'_>, flight: Arc<Flight>) {
         let message = match report {
             Ok(message) | Err((_, message)) => message,
         };
@@ -138,6 +187,17 @@ impl ProducerContext<NoCustomPartitioner> for Context {
                 Ok(())
             }
             Err((error, _)) => match code_of(error) {
+                code if ends_producer(code) => {
+                    let stranded = Stranded {
+                        topic: message.topic().to_owned(),
+                        key: key.to_vec(),
+                        payload: payload.to_vec(),
+                        headers: message.headers().map(BorrowedHeaders::detach),
+                        flight,
+                    };
+                    self.stranded.lock().unwrap_or_else(PoisonError::into_inner).push(stranded);
+                    return self.broken();
+                }
                 code if is_permanent(code) => self.bury(&Letter {
                     reason: code,
                     topic: message.topic(),
@@ -151,13 +211,17 @@ impl ProducerContext<NoCustomPartitioner> for Context {
         self.outcomes.queued(self.queued());
         self.end(&flight, result);
     }
-}
 
-impl Context {
     /// What a report means for who waits, and for the spool's entry.
     fn end(&self, flight: &Flight, result: Result<(), SinkError>) {
         let live = match flight {
             Flight::Drained(entry) => return self.spooled(*entry, true, result.is_ok()),
+            Flight::Copy => {
+                if result.is_err() {
+                    self.outcomes.count(1, &result);
+                }
+                return;
+            }
             Flight::Live(live) => live,
         };
         if let Some(watched) = &live.watched {
@@ -187,6 +251,22 @@ impl Context {
         let Some(spool) = &self.spool else { return };
         if settled { spool.settled(entry, drained) } else { spool.again(entry, drained) }
     }
+}
+
+/// Whether the producer has lost track of what a broker has, or was emptied because of that: its messages are another's.
+fn ends_producer(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        code,
+        Code::Fatal
+            | Code::PurgeQueue
+            | Code::PurgeInflight
+            | Code::OutOfOrderSequenceNumber
+            | Code::InvalidProducerEpoch
+            | Code::InvalidProducerIdMapping
+            | Code::UnknownProducerId
+            | Code::ProducerFenced
+    )
 }
 
 /// Whether the same message will never be taken, however often it is tried.

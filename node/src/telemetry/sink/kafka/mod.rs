@@ -15,6 +15,7 @@ mod client;
 mod dead_letters;
 mod delivery;
 mod message;
+mod producer;
 mod spool;
 mod topics;
 
@@ -32,12 +33,13 @@ use std::{
 use rdkafka::{
     error::{KafkaError, RDKafkaErrorCode},
     message::OwnedHeaders,
-    producer::{BaseRecord, Producer, ThreadedProducer},
+    producer::BaseRecord,
 };
 
 use self::{
     dead_letters::{DeadLetters, Letter},
-    delivery::{Context, Pending},
+    delivery::{Pending, Reports},
+    producer::{Producer, breakdowns},
     spool::{Flight, Live, Spool, Watched, queue_of},
     topics::Topics,
 };
@@ -47,12 +49,9 @@ use crate::{
     telemetry::Record,
 };
 
-/// The producer, with a thread that serves its reports.
-type Client = ThreadedProducer<Context>;
-
 /// See the module.
 pub struct KafkaSink {
-    client: Arc<Client>,
+    producer: Arc<Producer>,
     topics: Topics,
     values: KafkaValues,
     /// `sink.queue`.
@@ -84,46 +83,74 @@ impl KafkaSink {
         let config = client::configure(settings)?;
         let opened = open_spool(settings, queue, &data_dir.join(&settings.spool.dir))?;
         let (spool, worker) = opened.unzip();
-        let context = Context::new(completions, dead_letters, spool.clone());
-        let client: Client = config.create_with_context(context).map_err(client::refused)?;
-        let client = Arc::new(client);
+        let (tell, broken) = breakdowns();
+        let reports = Arc::new(Reports::new(completions, dead_letters, spool.clone(), tell));
+        let producer = Producer::open(config.clone(), reports, broken)?;
         topics::prepare(config, settings, &topics)?;
         let spool = match spool.zip(worker) {
             Some((spool, worker)) => {
-                let client = Arc::clone(&client);
+                let producer = Arc::clone(&producer);
                 let worker =
-                    thread::Builder::new().name("spool".into()).spawn(move || worker.run(&client))?;
+                    thread::Builder::new().name("spool".into()).spawn(move || worker.run(&producer))?;
                 Some(Spooling { spool, budget: settings.spool.budget, worker: Some(worker) })
             }
             None => None,
         };
-        Ok(KafkaSink { client, topics, values: settings.values, limit: queue, spool })
+        Ok(KafkaSink { producer, topics, values: settings.values, limit: queue, spool })
     }
 
-    fn context(&self) -> &Context {
-        self.client.client().context()
+    fn reports(&self) -> &Reports {
+        self.producer.reports()
     }
 
     /// Hands records to librdkafka, which keeps them until its brokers have them.
     fn send_all(&self, records: &[Record], ticket: Ticket) -> Publish {
-        let context = self.context();
+        let reports = self.reports();
         let messages: usize = records.iter().map(|record| self.topics.of(record).count()).sum();
         // One more than there are messages, so that no report ends it before all were handed on.
         let pending = Arc::new(Pending::new(ticket, messages + 1));
         for (record, topic) in self.messages(records) {
             if let Some(ended) = self.send(record, topic, &pending) {
                 if let Err(error) = &ended {
-                    context.outcomes.count(1, &Err(error.clone()));
+                    reports.outcomes.count(1, &Err(error.clone()));
                 }
                 pending.end(ended);
             }
         }
-        context.outcomes.queued(context.queued());
+        reports.outcomes.queued(reports.queued());
         match pending.end(Ok(())) {
             Some(Ok(())) => Publish::Durable,
             Some(Err(error)) => Publish::Refused(error),
             None => Publish::Pending,
         }
+    }
+
+    /// Hands on what nobody waits for. What librdkafka's queue has no room for is dropped and counted.
+    fn send_copies(&self, records: &[Record]) {
+        let reports = self.reports();
+        for record in records {
+            for topic in self.topics.copies(record) {
+                let full = reports.queued() >= self.limit;
+                let sent = if full { Err(self.full()) } else { self.send_copy(record, topic) };
+                if let Err(error) = sent {
+                    reports.outcomes.count(1, &Err(error));
+                }
+            }
+        }
+    }
+
+    fn send_copy(&self, record: &Record, topic: &Arc<str>) -> Result<(), SinkError> {
+        let payload = message::payload(record, self.values);
+        let weight = message::weight(record.endpoint.len(), payload.len());
+        let message = BaseRecord::with_opaque_to(topic, Arc::new(Flight::Copy))
+            .key(&*record.endpoint)
+            .payload(&payload)
+            .headers(message::headers(record, self.values));
+        self.reports().add(weight);
+        self.producer.send(message).map_err(|(error, _)| {
+            self.reports().take(weight);
+            SinkError::Kafka(delivery::code_of(&error))
+        })
     }
 
     /// Hands one record on. `None`: a report will come.
@@ -133,7 +160,7 @@ impl KafkaSink {
         topic: &Arc<str>,
         pending: &Arc<Pending>,
     ) -> Option<Result<(), SinkError>> {
-        let context = self.context();
+        let reports = self.reports();
         let payload = message::payload(record, self.values);
         let weight = message::weight(record.endpoint.len(), payload.len());
         let watched = self.spool.as_ref().map(|_| Box::new(Watched::new(record, topic, self.values)));
@@ -142,16 +169,16 @@ impl KafkaSink {
             .key(&*record.endpoint)
             .payload(&payload)
             .headers(message::headers(record, self.values));
-        context.add(weight);
-        let Err((error, message)) = self.client.send(message) else {
+        reports.add(weight);
+        let Err((error, message)) = self.producer.send(message) else {
             if let Some(spooling) = &self.spool {
                 spooling.spool.watch(flight);
             }
             return None;
         };
-        context.take(weight);
+        reports.take(weight);
         Some(match error {
-            KafkaError::MessageProduction(code) if delivery::is_permanent(code) => context.bury(&Letter {
+            KafkaError::MessageProduction(code) if delivery::is_permanent(code) => reports.bury(&Letter {
                 reason: code,
                 topic: message.topic,
                 key: record.endpoint.as_bytes(),
@@ -180,12 +207,12 @@ impl KafkaSink {
     }
 
     fn refuse(&self, records: usize, error: SinkError) -> Publish {
-        self.context().outcomes.count(records, &Err(error.clone()));
+        self.reports().outcomes.count(records, &Err(error.clone()));
         Publish::Refused(error)
     }
 
     fn full(&self) -> SinkError {
-        SinkError::QueueFull { queued: self.context().queued(), limit: self.limit }
+        SinkError::QueueFull { queued: self.reports().queued(), limit: self.limit }
     }
 }
 
@@ -231,19 +258,27 @@ impl Sink for KafkaSink {
     /// under the same identity.
     fn publish(&self, records: &[Record], ticket: Ticket) -> Publish {
         let Some(first) = records.first() else { return Publish::Durable };
-        let full = self.context().queued() >= self.limit;
-        match &self.spool {
+        let full = self.reports().queued() >= self.limit;
+        let publish = match &self.spool {
             // All of one device, so of one queue.
             Some(spooling) if full || spooling.spool.holds(queue_of(first.device)) => {
                 self.spool_all(&spooling.spool, records, ticket)
             }
             None if full => self.refuse(records.len(), self.full()),
             _ => self.send_all(records, ticket),
+        };
+        if !matches!(publish, Publish::Refused(_)) {
+            self.send_copies(records);
         }
+        publish
     }
 
     fn is_durable(&self) -> bool {
         true
+    }
+
+    fn is_stalled(&self) -> bool {
+        self.reports().outcomes.is_stalled(self.reports().queued() > 0)
     }
 
     fn spool(&self) -> Option<SpoolStatus> {
@@ -255,10 +290,10 @@ impl Sink for KafkaSink {
         match &self.spool {
             Some(Spooling { spool, budget, .. }) => {
                 // What it does not bring out is sealed.
-                _ = self.client.flush(within.min(*budget));
+                self.producer.flush(within.min(*budget));
                 spool.seal(within.saturating_sub(*budget))
             }
-            None => self.client.flush(within).is_ok(),
+            None => self.producer.flush(within),
         }
     }
 }

@@ -35,6 +35,7 @@ struct Route {
     topic: Arc<str>,
     profile: Option<Box<str>>,
     object: Option<u16>,
+    required: bool,
 }
 
 impl Route {
@@ -55,6 +56,7 @@ impl Topics {
             topic: route.topic.as_str().into(),
             profile: route.profile.as_deref().map(Into::into),
             object: route.object,
+            required: route.required,
         });
         Topics {
             telemetry: of(RecordKind::Telemetry),
@@ -65,17 +67,27 @@ impl Topics {
         }
     }
 
-    /// The topics of a record: those of the routes that take it, else that of its kind.
+    /// The topics that must have a record: those of the required routes that take it, else that of its kind.
     pub(super) fn of<'a>(&'a self, record: &'a Record) -> impl Iterator<Item = &'a Arc<str>> {
-        let routed = self.routes.iter().filter(move |route| route.takes(record)).map(|route| &route.topic);
+        let routed = self.routed(record, true);
         let usual = match record.kind() {
             RecordKind::Telemetry => &self.telemetry,
             RecordKind::Attributes => &self.attributes,
             RecordKind::Events => &self.events,
             RecordKind::Operations => &self.operations,
         };
-        let usual = (!self.routes.iter().any(|route| route.takes(record))).then_some(usual);
+        let usual = self.routed(record, true).next().is_none().then_some(usual);
         routed.chain(usual)
+    }
+
+    /// The topics that get it too, and that nobody waits for.
+    pub(super) fn copies<'a>(&'a self, record: &'a Record) -> impl Iterator<Item = &'a Arc<str>> {
+        self.routed(record, false)
+    }
+
+    fn routed<'a>(&'a self, record: &'a Record, required: bool) -> impl Iterator<Item = &'a Arc<str>> {
+        let routes = self.routes.iter().filter(move |route| route.required == required);
+        routes.filter(|route| route.takes(record)).map(|route| &route.topic)
     }
 
     /// Each once.
@@ -188,13 +200,17 @@ mod tests {
     use crate::telemetry::{Data, Values, record::tests::record};
 
     fn route(topic: &str, profile: Option<&str>, object: Option<u16>) -> config::Route {
-        config::Route { topic: topic.into(), profile: profile.map(Into::into), object }
+        config::Route { topic: topic.into(), profile: profile.map(Into::into), object, required: true }
     }
 
     #[test]
     fn values_go_to_every_route_that_is_for_them_and_events_to_none() {
         let topics = Topics::new(&config::Kafka {
-            routes: vec![route("a", Some("demo"), None), route("b", Some("other"), None)],
+            routes: vec![
+                route("a", Some("demo"), None),
+                route("b", Some("other"), None),
+                config::Route { required: false, ..route("copy", None, None) },
+            ],
             ..config::Kafka::default()
         });
         let of = |record: &Record| topics.of(record).map(ToString::to_string).collect::<Vec<_>>();
@@ -203,9 +219,11 @@ mod tests {
         let other = Record { profile: "none".into(), ..values.clone() };
         assert_eq!(of(&event), ["godwit.events"]);
         assert_eq!(of(&values), ["a"]);
-        assert_eq!(of(&other), ["godwit.telemetry"]);
+        assert_eq!(of(&other), ["godwit.telemetry"], "a copy takes nothing away");
+        let copies = |record: &Record| topics.copies(record).map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!((copies(&values), copies(&event)), (vec!["copy".to_owned()], Vec::new()));
         let wanted =
-            ["a", "b", "godwit.attributes", "godwit.events", "godwit.operations", "godwit.telemetry"];
+            ["a", "b", "copy", "godwit.attributes", "godwit.events", "godwit.operations", "godwit.telemetry"];
         assert_eq!(topics.all(), wanted);
     }
 }

@@ -18,6 +18,8 @@ pub(in crate::telemetry::sink::kafka) enum Flight {
     Live(Live),
     /// From the spool.
     Drained(Entry),
+    /// For a topic that nobody waits for.
+    Copy,
 }
 
 /// A message that a device may wait for.

@@ -11,7 +11,7 @@ use godwit_proto::store::v1::SpooledMessage;
 use rdkafka::{
     error::{KafkaError, RDKafkaErrorCode},
     message::OwnedHeaders,
-    producer::{BaseRecord, Producer as _},
+    producer::BaseRecord,
 };
 
 use super::{
@@ -23,10 +23,10 @@ use crate::{
     telemetry::{
         Completion, SinkError,
         sink::kafka::{
-            Client,
             dead_letters::Letter,
             delivery::{self, Pending},
             message,
+            producer::Producer,
         },
     },
 };
@@ -71,7 +71,7 @@ impl Worker {
     }
 
     /// Works until the spool is closed.
-    pub(in crate::telemetry::sink::kafka) fn run(mut self, producer: &Client) {
+    pub(in crate::telemetry::sink::kafka) fn run(mut self, producer: &Producer) {
         let mut failing = false;
         while let Some(round) = self.spool.round() {
             let Round { overdue, incoming, settled, again } = round;
@@ -87,14 +87,14 @@ impl Worker {
                 }
             }
             self.spool.rest();
-            producer.client().context().outcomes.spool(&self.spool.status());
+            producer.reports().outcomes.spool(&self.spool.status());
         }
     }
 
     /// Writes what is overdue, which was sent before, and behind it what came for the spool; then it is acknowledged.
     fn write(
         &mut self,
-        producer: &Client,
+        producer: &Producer,
         overdue: Vec<Arc<Flight>>,
         incoming: Vec<Incoming>,
     ) -> io::Result<()> {
@@ -111,10 +111,10 @@ impl Worker {
         let messages = flights.iter().map(|overdue| overdue.message.clone());
         let fresh = incoming.iter().map(|record| record.message.clone());
         let entries = sent.iter().chain(&waiting).copied().zip(messages.chain(fresh));
-        let context = producer.client().context();
+        let reports = producer.reports();
         let written = match flights.is_empty() && incoming.is_empty() {
             true => Ok(()),
-            false => context.outcomes.time(|| self.disk.write(entries)),
+            false => reports.outcomes.time(|| self.disk.write(entries)),
         };
         match &written {
             Ok(()) => {
@@ -138,7 +138,7 @@ impl Worker {
                     }
                 }
                 incoming.iter().for_each(|record| ended.end(&record.pending, Ok(())));
-                context.outcomes.spooled(flights.len() + incoming.len());
+                reports.outcomes.spooled(flights.len() + incoming.len());
             }
             Err(error) => {
                 let error = SinkError::from(error);
@@ -160,11 +160,11 @@ impl Worker {
                     self.spool.forget(record.queue, record.message.len() as u64);
                     ended.end(&record.pending, Err(error.clone()));
                 }
-                context.outcomes.count(ended.records, &Err(error));
+                reports.outcomes.count(ended.records, &Err(error));
             }
         }
         for (shard, completions) in ended.completions {
-            context.complete(shard, completions);
+            reports.complete(shard, completions);
         }
         written
     }
@@ -182,7 +182,7 @@ impl Worker {
     }
 
     /// Sends what was given up, then what waits, in the order of each queue, as far as the window allows.
-    fn drain(&mut self, producer: &Client) -> io::Result<()> {
+    fn drain(&mut self, producer: &Producer) -> io::Result<()> {
         while let Some(slot) = self.again.first().copied() {
             let entry = self.disk.read(slot, 1)?.into_iter().next().filter(|(found, _)| *found == slot);
             if let Some((slot, message)) = entry
@@ -232,7 +232,7 @@ impl Overdue {
     fn pending(&self) -> &Arc<Pending> {
         match &*self.flight {
             Flight::Live(live) => &live.pending,
-            Flight::Drained(_) => unreachable!("invariant: only live flights are overdue"),
+            Flight::Drained(_) | Flight::Copy => unreachable!("invariant: only live flights are overdue"),
         }
     }
 }
@@ -241,7 +241,7 @@ impl Flight {
     fn watched(&self) -> Option<&Watched> {
         match self {
             Flight::Live(live) => live.watched.as_deref(),
-            Flight::Drained(_) => None,
+            Flight::Drained(_) | Flight::Copy => None,
         }
     }
 }
@@ -321,20 +321,27 @@ impl Spool {
     /// Those for which there is room, encoded. The others stay what they were: on their way, and not acknowledged.
     fn admit(&self, overdue: Vec<Arc<Flight>>, ended: &mut Ended) -> Vec<Overdue> {
         let (mut admitted, mut refused) = (Vec::new(), Vec::new());
+        // Where one finds no room the others are not encoded, time and again, to find none.
+        let mut full = None;
         for flight in overdue {
             let Some(watched) = flight.watched() else { continue };
-            let message = message::stored(&watched.record, &watched.topic, watched.values);
-            let reserved = self.reserve(&mut self.lock(), watched.queue, 1, message.len() as u64);
-            let Err(full) = reserved else {
-                admitted.push(Overdue { flight, message });
-                continue;
-            };
+            if full.is_none() {
+                let message = message::stored(&watched.record, &watched.topic, watched.values);
+                match self.reserve(&mut self.lock(), watched.queue, 1, message.len() as u64) {
+                    Ok(()) => {
+                        admitted.push(Overdue { flight, message });
+                        continue;
+                    }
+                    Err(error) => full = Some(error),
+                }
+            }
+            let Some(full) = &full else { continue };
             let mut place = watched.place();
             match *place {
                 Place::Writing => *place = Place::Sent,
                 Place::GivenUp => {
                     if let Flight::Live(live) = &*flight {
-                        ended.end(&live.pending, Err(full));
+                        ended.end(&live.pending, Err(full.clone()));
                     }
                     continue;
                 }
@@ -374,8 +381,8 @@ impl Spool {
     }
 
     /// Hands an entry to librdkafka; says whether that took it.
-    fn send(&self, producer: &Client, entry: Entry, message: &[u8]) -> bool {
-        let context = producer.client().context();
+    fn send(&self, producer: &Producer, entry: Entry, message: &[u8]) -> bool {
+        let reports = producer.reports();
         let Some(SpooledMessage { topic, key, headers, value }) = message::restored(message) else {
             tracing::error!(slot = ?entry.slot, "an entry of the spool can't be read and is dropped");
             self.settled(entry, false);
@@ -387,13 +394,13 @@ impl Spool {
             .key(&key)
             .payload(&value)
             .headers(headers);
-        context.add(weight);
+        reports.add(weight);
         self.sent.fetch_add(entry.bytes, Ordering::Relaxed);
         let Err((error, record)) = producer.send(record) else { return true };
-        context.take(weight);
+        reports.take(weight);
         match error {
             KafkaError::MessageProduction(code) if delivery::is_permanent(code) => {
-                let buried = context.bury(&Letter {
+                let buried = reports.bury(&Letter {
                     reason: code,
                     topic: &topic,
                     key: &key,
