@@ -5,6 +5,7 @@
 //!
 //! | point | labels |
 //! |---|---|
+//! | `kafka.delivered` | the topic: Kafka has a record, and nobody was told |
 //! | `store.before_commit`, `store.after_commit` | `register`, `update`, `deregister`: what the batch holds |
 
 /// Passes a fault point with what is about to happen there.

@@ -1,9 +1,9 @@
 //! What a consumer sees.
 
-use godwit_tests::{Kafka, Leshan, wait};
+use godwit_tests::{Kafka, Leshan, Raw, wait};
 use serde_json::json;
 
-use crate::world::setup;
+use crate::world::{send, setup};
 
 #[test]
 fn a_notification_is_a_cloud_event_in_its_topic() {
@@ -32,4 +32,24 @@ fn a_notification_is_a_cloud_event_in_its_topic() {
         registered.iter().find(|event| event.header("ce_type") == "dev.godwit.event.registered.v1").unwrap();
     assert_eq!(registered.key, "urn:dev:kafka");
     assert_eq!(registered.payload["type"], "registered");
+}
+
+#[test]
+fn what_died_between_kafkas_acknowledgement_and_the_devices_comes_again_under_its_id() {
+    let Some(kafka) = Kafka::start() else { return };
+    let mut node = setup(&kafka).failpoint("kafka.delivered:godwit.telemetry").start();
+    let mut raw = Raw::new(node.coap());
+    raw.register("ep=twice&lt=600&lwm2m=1.1&b=U", "</3/0>");
+    let message = raw.numbered(send("value"));
+    raw.send(&message);
+    assert!(!node.wait_end().success());
+    node.restart();
+    // The device repeats what nobody acknowledged.
+    raw.send(&message);
+    raw.next("the answer", |answer| answer.code() == "2.04");
+    let records = kafka.read("godwit.telemetry");
+    let ids: Vec<_> = records.iter().map(|record| record.header("ce_id")).collect();
+    assert!(ids.len() == 2 && ids[0] == ids[1], "{ids:?}");
+    let orders: Vec<_> = records.iter().map(|record| record.header("order")).collect();
+    assert!(orders[0] < orders[1], "{orders:?}");
 }

@@ -180,6 +180,7 @@ impl Reports {
         self.take(message::weight(key.len(), payload.len()));
         let result = match report {
             Ok(_) => {
+                crate::failpoint::hit("kafka.delivered", &[message.topic()]);
                 if self.complaint.lock().unwrap_or_else(PoisonError::into_inner).take().is_some() {
                     tracing::info!("kafka: records are delivered again");
                 }
