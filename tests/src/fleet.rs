@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
@@ -79,11 +80,18 @@ impl Fleet {
 
     /// What a run of it has in common with every other; the rest is added.
     pub fn arguments(&self, node: &Node, cid: bool, more: &[String]) -> Vec<String> {
+        let server = if self.is_secure() { node.coaps() } else { node.coap() };
+        let mut arguments = self.arguments_at(server, cid, more);
+        arguments.push(format!("--server-pid={}", node.pid()));
+        arguments
+    }
+
+    /// The same for a server that is several nodes.
+    pub fn arguments_at(&self, server: SocketAddr, cid: bool, more: &[String]) -> Vec<String> {
         let mut arguments = vec![
             "run".to_owned(),
             "--quiet".into(),
-            format!("--server={}", if self.is_secure() { node.coaps() } else { node.coap() }),
-            format!("--server-pid={}", node.pid()),
+            format!("--server={server}"),
             format!("--devices={}", self.devices),
             self.endpoints(),
             format!("--journal={}", self.file("journal")),

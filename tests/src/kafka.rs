@@ -1,4 +1,4 @@
-//! An Apache Kafka broker of its own (KRaft, from Maven), and a consumer that somebody else wrote (kcat).
+//! Apache Kafka brokers of a test's own (KRaft, from Maven), and a consumer that somebody else wrote (kcat).
 
 use std::{
     fmt::Write as _,
@@ -18,17 +18,27 @@ use crate::{Authority, TcpProxy, binary::root, pem, skip, wait};
 pub const AUTHORIZER: &str = "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
      super.users=User:ANONYMOUS\nallow.everyone.if.no.acl.found=true\n";
 
+/// Topics have three replicas, of which two must have a record; one that is away is noticed soon.
+const REPLICATED: &str =
+    "default.replication.factor=3\nmin.insync.replicas=2\nreplica.lag.time.max.ms=3000\n";
+
 /// Where a proxy listens, and what it passes to.
 const PROXY: u16 = 9095;
 const BEHIND_PROXY: u16 = 9094;
 
-/// A running broker on a loopback address of its own. It is killed and its folder removed when this is dropped.
+/// Running brokers, one or three, each on a loopback address of its own. They are killed and their folders removed when this is
+/// dropped.
 #[derive(Debug)]
 pub struct Kafka {
     class_path: String,
+    brokers: Vec<Broker>,
+}
+
+#[derive(Debug)]
+struct Broker {
     address: Ipv4Addr,
     folder: PathBuf,
-    child: Child,
+    child: Option<Child>,
 }
 
 /// One message as the consumer read it.
@@ -53,6 +63,15 @@ impl Kafka {
 
     /// The same with more lines of `server.properties`.
     pub fn with(properties: &str) -> Option<Kafka> {
+        Kafka::of(1, properties)
+    }
+
+    /// Three brokers, whose topics have three replicas, of which two must have a record (`min.insync.replicas`).
+    pub fn three() -> Option<Kafka> {
+        Kafka::of(3, REPLICATED)
+    }
+
+    fn of(count: u8, properties: &str) -> Option<Kafka> {
         static COUNT: AtomicU8 = AtomicU8::new(1);
         let there = |tool: &str, version: &str| Command::new(tool).arg(version).output().is_ok();
         if !there("java", "-version") || !there("mvn", "-version") || !there("kcat", "-V") {
@@ -62,59 +81,86 @@ impl Kafka {
         let class_path = build(&[]);
 
         let pid = std::process::id();
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let address = Ipv4Addr::new(127, 128 | (pid >> 8 & 63) as u8, pid as u8, count);
-        let folder = std::env::temp_dir().join(format!("godwit-kafka-{pid}-{count}"));
-        let _ = fs::remove_dir_all(&folder);
-        fs::create_dir_all(&folder).unwrap();
-        fs::write(folder.join("server.properties"), server_properties(address, &folder, properties)).unwrap();
-        let authority = Authority::new("Kafka");
-        let broker = authority.issue(&address.to_string());
-        fs::write(folder.join("ca.pem"), pem("CERTIFICATE", authority.certificate())).unwrap();
-        fs::write(folder.join("broker.pem"), broker.key_pem() + &broker.chain_pem()).unwrap();
-        let formatted = java(&class_path, &folder)
-            .args(["kafka.tools.StorageTool", "format", "-t", "Z29kd2l0LXRlc3RzLWthZg", "-c"])
-            .arg(folder.join("server.properties"))
-            .args(["--add-scram", "SCRAM-SHA-512=[name=app,password=secret]"])
-            .output()
-            .expect("java runs");
-        assert!(formatted.status.success(), "{}", String::from_utf8_lossy(&formatted.stderr));
-        let child = launch(&class_path, &folder);
-        let kafka = Kafka { class_path, address, folder, child };
+        let first = COUNT.fetch_add(count, Ordering::Relaxed);
+        let address = |number| Ipv4Addr::new(127, 128 | (pid >> 8 & 63) as u8, pid as u8, number);
+        let addresses: Vec<_> = (first..first + count).map(address).collect();
+        let brokers = addresses.iter().enumerate().map(|(number, &address)| {
+            let folder = std::env::temp_dir().join(format!("godwit-kafka-{address}"));
+            let _ = fs::remove_dir_all(&folder);
+            fs::create_dir_all(&folder).unwrap();
+            let properties = server_properties(&addresses, number, &folder, properties);
+            fs::write(folder.join("server.properties"), properties).unwrap();
+            let authority = Authority::new("Kafka");
+            let broker = authority.issue(&address.to_string());
+            fs::write(folder.join("ca.pem"), pem("CERTIFICATE", authority.certificate())).unwrap();
+            fs::write(folder.join("broker.pem"), broker.key_pem() + &broker.chain_pem()).unwrap();
+            let formatted = java(&class_path, &folder)
+                .args(["kafka.tools.StorageTool", "format", "-t", "Z29kd2l0LXRlc3RzLWthZg", "-c"])
+                .arg(folder.join("server.properties"))
+                .args(["--add-scram", "SCRAM-SHA-512=[name=app,password=secret]"])
+                .output()
+                .expect("java runs");
+            assert!(formatted.status.success(), "{}", String::from_utf8_lossy(&formatted.stderr));
+            let child = Some(launch(&class_path, &folder));
+            Broker { address, folder, child }
+        });
+        let brokers = brokers.collect();
+        let kafka = Kafka { class_path, brokers };
         kafka.wait_ready();
         Some(kafka)
     }
 
-    /// `host:port` of its plain listener.
-    pub fn broker(&self) -> String {
-        format!("{}:9092", self.address)
+    /// `host:port` of their plain listeners, as a list for `sink.kafka.brokers`.
+    pub fn list(&self) -> String {
+        let quoted: Vec<_> = self.addresses().map(|address| format!("\"{address}:9092\"")).collect();
+        format!("[{}]", quoted.join(","))
     }
 
-    /// `host:port` of the listener behind [`proxy`](Self::proxy), by which its clients come to it again and again.
+    /// `host:port` of their plain listeners, parted by commas.
+    pub fn broker(&self) -> String {
+        let all: Vec<_> = self.addresses().map(|address| format!("{address}:9092")).collect();
+        all.join(",")
+    }
+
+    fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> {
+        self.brokers.iter().map(|broker| broker.address)
+    }
+
+    /// Of the first broker.
+    fn address(&self) -> Ipv4Addr {
+        self.brokers[0].address
+    }
+
+    /// Of the first broker.
+    fn folder(&self) -> &Path {
+        &self.brokers[0].folder
+    }
+
+    /// `host:port` of the first one's listener behind [`proxy`](Self::proxy), by which its clients come to it again and again.
     pub fn proxied(&self) -> String {
-        format!("{}:{PROXY}", self.address)
+        format!("{}:{PROXY}", self.address())
     }
 
     /// Opens the way to [`proxied`](Self::proxied).
     pub fn proxy(&self) -> TcpProxy {
-        TcpProxy::new((self.address, PROXY).into(), (self.address, BEHIND_PROXY).into())
+        TcpProxy::new((self.address(), PROXY).into(), (self.address(), BEHIND_PROXY).into())
     }
 
-    /// `host:port` of its listener for users `app` and `reader`, password "secret", by SASL PLAIN without TLS.
+    /// `host:port` of the first one's listener for users `app` and `reader`, password "secret", by SASL PLAIN without TLS.
     pub fn sasl(&self) -> String {
-        format!("{}:9096", self.address)
+        format!("{}:9096", self.address())
     }
 
     /// The first messages of a topic as the Java client and the Python client read them, each as a group; sorted.
     pub fn read_elsewhere(&self, topic: &str, count: usize) -> [Vec<Foreign>; 2] {
-        let mut by_java = java(&self.class_path, &self.folder);
+        let mut by_java = java(&self.class_path, self.folder());
         by_java.arg(root().join("tests/kafka/Consume.java"));
         [by_java, python()].map(|consumer| self.consume(consumer, topic, count, None))
     }
 
     /// The same by the Python client alone, which decodes Protobuf values with these descriptors and shows them as JSON.
     pub fn read_decoded(&self, topic: &str, count: usize, descriptors: &[u8]) -> Vec<Foreign> {
-        let file = self.folder.join("descriptors.bin");
+        let file = self.folder().join("descriptors.bin");
         fs::write(&file, descriptors).unwrap();
         self.consume(python(), topic, count, Some(&file))
     }
@@ -141,31 +187,37 @@ impl Kafka {
 
     /// Runs a program of one file: Kafka's own tools are in another artifact.
     fn run(&self, program: &str, arguments: &[&str]) {
-        let mut java = java(&self.class_path, &self.folder);
+        let mut java = java(&self.class_path, self.folder());
         java.arg(root().join("tests/kafka").join(program)).arg(self.broker()).args(arguments);
         let done = java.output().expect("java runs");
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     }
 
-    /// `host:port` of its listener for the user `app`, password "secret", by SCRAM-SHA-512 over TLS.
+    /// `host:port` of the first one's listener for the user `app`, password "secret", by SCRAM-SHA-512 over TLS.
     pub fn secure(&self) -> String {
-        format!("{}:9097", self.address)
+        format!("{}:9097", self.address())
     }
 
     /// The certificate of the authority that this listener's is from, PEM.
     pub fn ca_file(&self) -> PathBuf {
-        self.folder.join("ca.pem")
+        self.folder().join("ca.pem")
     }
 
-    /// SIGKILL.
+    /// SIGKILL to all of them.
     pub fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        (0..self.brokers.len()).for_each(|number| self.kill_one(number));
     }
 
-    /// Starts it again on its folder, after a [`kill`](Self::kill).
+    /// SIGKILL to one of them.
+    pub fn kill_one(&mut self, number: usize) {
+        self.brokers[number].end();
+    }
+
+    /// Starts those that were killed again on their folders, and waits until all are there.
     pub fn restart(&mut self) {
-        self.child = launch(&self.class_path, &self.folder);
+        for broker in self.brokers.iter_mut().filter(|broker| broker.child.is_none()) {
+            broker.child = Some(launch(&self.class_path, &broker.folder));
+        }
         self.wait_ready();
     }
 
@@ -183,19 +235,29 @@ impl Kafka {
     }
 
     fn wait_ready(&self) {
-        let address = SocketAddr::from((self.address, 9092));
-        wait("the broker to answer", || {
-            TcpStream::connect(address).ok()?;
+        let all = format!(" {} brokers:", self.brokers.len());
+        wait("the brokers to answer", || {
+            for address in self.addresses() {
+                TcpStream::connect(SocketAddr::from((address, 9092))).ok()?;
+            }
             let listed = Command::new("kcat").args(["-b", &self.broker(), "-L", "-m", "5"]).output().ok()?;
-            listed.status.success().then_some(())
+            String::from_utf8_lossy(&listed.stdout).contains(&all).then_some(())
         });
     }
 }
 
-impl Drop for Kafka {
+impl Broker {
+    fn end(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+impl Drop for Broker {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.end();
         if std::thread::panicking() {
             let log = fs::read_to_string(self.folder.join("log")).unwrap_or_default();
             let tail: Vec<_> = log.lines().rev().take(30).collect();
@@ -305,11 +367,15 @@ fn launch(class_path: &str, folder: &Path) -> Child {
 }
 
 /// One process that is broker and controller; short time-outs, so that outages in tests are short.
-fn server_properties(address: Ipv4Addr, folder: &Path, more: &str) -> String {
+fn server_properties(all: &[Ipv4Addr], number: usize, folder: &Path, more: &str) -> String {
+    let address = all[number];
+    let id = number + 1;
+    let voters: Vec<_> = (1..).zip(all).map(|(id, address)| format!("{id}@{address}:9093")).collect();
+    let voters = voters.join(",");
     // The port of the controller is nobody else's on this address.
     drop(TcpListener::bind((address, 9093)).expect("a free port"));
     let mut text = format!(
-        "process.roles=broker,controller\nnode.id=1\ncontroller.quorum.voters=1@{address}:9093\n\
+        "process.roles=broker,controller\nnode.id={id}\ncontroller.quorum.voters={voters}\n\
          listeners=PLAINTEXT://{address}:9092,CONTROLLER://{address}:9093,\
          PROXIED://{address}:{BEHIND_PROXY},SASL://{address}:9096,SECURE://{address}:9097\n\
          advertised.listeners=PLAINTEXT://{address}:9092,PROXIED://{address}:{PROXY},SASL://{address}:9096,\

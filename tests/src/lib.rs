@@ -49,7 +49,10 @@ pub use proxy::{Faults, Proxy};
 pub use raw::{Message, Raw};
 pub use redis::{Redis, RedisCluster, available as redis_available};
 pub use report::report;
-pub use scale::{Aborted, ClusterLoad, Hostile, KafkaOutages, LoadKill, MixedFleet, Scale, Sessions};
+pub use scale::{
+    Aborted, ClusterLoad, Hostile, KafkaCluster, KafkaFull, KafkaOutages, KafkaSlow, LoadKill, MixedFleet,
+    Scale, Sessions,
+};
 pub use secure::Dtls;
 pub use security::Security;
 pub use sink::Sink;

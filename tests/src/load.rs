@@ -39,6 +39,18 @@ impl Load {
         serde_json::from_str(&text).expect("they are JSON")
     }
 
+    /// The same of `check`, which also ends well here where it finds faults.
+    #[track_caller]
+    pub fn findings<S: AsRef<str>>(arguments: &[S], json: &Path) -> Value {
+        let mut all: Vec<&str> = arguments.iter().map(AsRef::as_ref).collect();
+        all.extend(["--json", json.to_str().expect("a plain path")]);
+        let mut load = Load::start(&all);
+        let code = load.end().code();
+        assert!(matches!(code, Some(0 | 1)), "{}: {code:?}", load.what);
+        let text = fs::read_to_string(json).expect("the load tool wrote its results");
+        serde_json::from_str(&text).expect("they are JSON")
+    }
+
     /// The address and process that it shall load, as arguments.
     pub fn target(node: &Node) -> [String; 2] {
         [format!("--server={}", node.coap()), format!("--server-pid={}", node.pid())]

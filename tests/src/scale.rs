@@ -16,6 +16,12 @@ pub struct Scale {
     pub mixed_fleet: MixedFleet,
     /// See `kafka`.
     pub kafka: KafkaOutages,
+    /// See `kafka`.
+    pub kafka_cluster: KafkaCluster,
+    /// See `kafka`.
+    pub kafka_full: KafkaFull,
+    /// See `kafka`.
+    pub kafka_slow: KafkaSlow,
     /// See `aborted`.
     pub aborted: Aborted,
     /// See `sessions`.
@@ -110,6 +116,43 @@ pub struct KafkaOutages {
     pub cut: Duration,
 }
 
+/// Devices with pre-shared keys notify three nodes with spools, of which two are killed while Kafka is away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KafkaCluster {
+    /// Devices that register first, all with Connection IDs.
+    pub devices: u32,
+    /// Confirmable notifications per second, over all devices in turn; two for each device come through between kills.
+    pub rate: u32,
+}
+
+/// A fleet notifies while Kafka is away and the spool is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KafkaFull {
+    /// Devices that register first.
+    pub devices: u32,
+    /// Confirmable notifications per second, over all devices in turn.
+    pub rate: u32,
+    /// `sink.queue` and `sink.kafka.spool.limit`, in bytes.
+    pub bound: u64,
+    /// Records that are refused while memory is watched.
+    pub refused: u32,
+    /// Growth of the node's live heap that they may leave, in bytes: less than a tenth of what they would take.
+    pub growth: u64,
+}
+
+/// A fleet notifies while the broker answers late.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KafkaSlow {
+    /// Devices that register first.
+    pub devices: u32,
+    /// Confirmable notifications per second, over all devices in turn.
+    pub rate: u32,
+    /// How much later the broker answers.
+    pub delay: Duration,
+    /// How long it does.
+    pub duration: Duration,
+}
+
 /// Random and mutated datagrams among good devices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hostile {
@@ -144,6 +187,14 @@ impl Scale {
             duration: Duration::from_secs(10),
             cut: Duration::from_secs(3),
         },
+        kafka_cluster: KafkaCluster { devices: 120, rate: 120 },
+        kafka_full: KafkaFull { devices: 300, rate: 300, bound: 64 << 10, refused: 3000, growth: 1 << 20 },
+        kafka_slow: KafkaSlow {
+            devices: 100,
+            rate: 50,
+            delay: Duration::from_secs(3),
+            duration: Duration::from_secs(10),
+        },
         aborted: Aborted { warm_up: 10_000, handshakes: 10_000, rate: 1000, good: 10, growth: 1 << 20 },
         sessions: Sessions {
             devices: 500,
@@ -174,6 +225,20 @@ impl Scale {
             rate: 5000,
             duration: Duration::from_secs(120),
             cut: Duration::from_secs(90),
+        },
+        kafka_cluster: KafkaCluster { devices: 5000, rate: 1000 },
+        kafka_full: KafkaFull {
+            devices: 10_000,
+            rate: 5000,
+            bound: 8 << 20,
+            refused: 300_000,
+            growth: 16 << 20,
+        },
+        kafka_slow: KafkaSlow {
+            devices: 1000,
+            rate: 200,
+            delay: Duration::from_secs(3),
+            duration: Duration::from_secs(600),
         },
         aborted: Aborted { warm_up: 140_000, handshakes: 1_000_000, rate: 2500, good: 50, growth: 1 << 20 },
         sessions: Sessions {

@@ -2,9 +2,13 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stderr)]
 
 mod cloud_event;
+mod cluster;
 mod consumers;
 mod errors;
+mod full;
 mod outage;
 mod secure;
+mod slow;
 mod spool;
+mod three;
 mod world;

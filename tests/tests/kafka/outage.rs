@@ -1,16 +1,14 @@
 //! Broker, node and network fail while a fleet notifies; the load tool's journal is held against what a consumer read.
 
 use std::{
-    fs::{self, File},
-    io::Write,
-    thread,
+    fs, thread,
     time::{Duration, Instant},
 };
 
 use godwit_tests::{Journal, Kafka, Load, Scale, Setup, report};
 use serde_json::{Value, json};
 
-use crate::world::{in_order_within_a_term, scratch};
+use crate::world::{check, in_order_within_a_term, is_late, scratch};
 
 #[test]
 fn nothing_acknowledged_is_lost_through_outages() {
@@ -33,8 +31,7 @@ fn outages(name: &str, title: &str, ack_after: &str) {
         .set("registration.auto_create=demo")
         .start();
     let scratch = scratch(name);
-    let (journal, ran, checked) =
-        (scratch.join("journal.ndjson"), scratch.join("run.json"), scratch.join("check.json"));
+    let (journal, ran) = (scratch.join("journal.ndjson"), scratch.join("run.json"));
     let mut load = Load::start(&[
         "run".to_owned(),
         "--quiet".into(),
@@ -84,21 +81,12 @@ fn outages(name: &str, title: &str, ack_after: &str) {
     }
     let drained = began.elapsed();
 
-    let output = scratch.join("output.ndjson");
-    let mut file = File::create(&output).unwrap();
     let records = kafka.read("godwit.telemetry");
-    records.iter().for_each(|record| writeln!(file, "{}", record.line()).unwrap());
-    drop(file);
-    let arguments = [
-        "check".to_owned(),
-        format!("--journal={}", journal.display()),
-        format!("--output={}", output.display()),
-    ];
-    let findings = Load::json(&arguments, &checked);
+    let findings = check(&scratch, &journal, &records);
     assert_eq!(findings["faults"], json!([]));
     assert_eq!(findings["endpoints"], scale.devices, "each device got a value acknowledged");
     in_order_within_a_term(&records);
-    let late = records.iter().filter(|record| record.headers.iter().any(|(name, _)| name == "late")).count();
+    let late = records.iter().filter(|record| is_late(record)).count();
     assert_eq!(late > 0, ack_after == "spool", "{late} records came from a spool");
 
     let run: Value = serde_json::from_str(&fs::read_to_string(&ran).unwrap()).unwrap();
