@@ -147,6 +147,9 @@ pub struct Kafka {
     /// have them. One with `required = false` gets a copy, which no device waits for and no spool keeps.
     #[schemars(extend("x-shape" = "a list of tables"))]
     pub routes: Vec<Route>,
+    /// Publish payloads of notifications and Sends as devices sent them, too, to `<prefix>raw`: the value is the payload, of the type that
+    /// `content-type` names. Devices wait for these records as for the others.
+    pub raw: bool,
     /// How long a record may wait for others of its partition: more per request cost less CPU.
     #[serde(with = "span")]
     #[schemars(with = "span::Shape")]
@@ -203,6 +206,7 @@ impl Default for Kafka {
             spool: Spool::default(),
             values: KafkaValues::Json,
             routes: Vec::new(),
+            raw: false,
             linger: Duration::from_millis(5),
             create_topics: false,
             topics: KafkaTopics::default(),

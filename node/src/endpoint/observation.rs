@@ -276,16 +276,16 @@ impl Core {
         let Some(registered) = self.registered.as_deref() else { return };
         let format = format.unwrap_or_else(|| registered.formats.pick(None, FormatUse::Values));
         let answer = read_notification(base, response, &context(now, registered, format));
-        let records = match answer {
+        let message = Message {
+            cause: Cause::Notification,
+            token: token.as_bytes(),
+            message_id,
+            observe,
+            payload: &first.payload,
+            stale,
+        };
+        let mut records = match answer {
             Ok(Answer::Values(content) | Answer::Observing { content, .. }) => {
-                let message = Message {
-                    cause: Cause::Notification,
-                    token: token.as_bytes(),
-                    message_id,
-                    observe,
-                    payload: &first.payload,
-                    stale,
-                };
                 self.records(now, &message, content.entries)
             }
             Ok(_) => Vec::new(),
@@ -295,6 +295,9 @@ impl Core {
                 vec![self.event_record(now, event, cause)]
             }
         };
+        if response.code.is_success() {
+            records.extend(self.raw_record(now, &message, base, response.content_format, &response.payload));
+        }
         self.services.metrics.notifications[kind].increment(1);
         if records.is_empty() {
             if let Some(code) = ends {

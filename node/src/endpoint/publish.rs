@@ -1,7 +1,7 @@
 //! What an endpoint publishes: values, events, and what becomes of a Send.
 
 use godwit_coap::{Code, Request, Response};
-use godwit_lwm2m::{entry::Entry, format::Limits, operation::read_send};
+use godwit_lwm2m::{entry::Entry, format::Limits, operation::read_send, path::Path};
 use godwit_proto::v1::{
     self,
     command::Kind,
@@ -16,9 +16,10 @@ use super::{
 };
 use crate::{
     clock::Reading,
+    config::SinkKind,
     identity::RegistrationId,
     metrics::labels::{OperationKind, OperationOutcome},
-    telemetry::{self, Cause, Event, Identity, Orders, Origin, Record},
+    telemetry::{self, Cause, Event, Identity, Orders, Origin, Raw, Record},
 };
 
 impl Core {
@@ -42,7 +43,8 @@ impl Core {
             payload: &request.payload,
             stale: false,
         };
-        let records = self.records(now, &message, content.entries);
+        let mut records = self.records(now, &message, content.entries);
+        records.extend(self.raw_record(now, &message, Path::ROOT, request.content_format, &request.payload));
         if records.is_empty() {
             return self.reply(link, call, Response::new(Code::CHANGED));
         }
@@ -74,6 +76,23 @@ impl Core {
         self.with_origin(|origin, orders| {
             telemetry::records(origin, &profile, &models, message, entries, orders, now.unix_ms)
         })
+    }
+
+    /// The payload itself as a record, where such are wanted.
+    pub(super) fn raw_record(
+        &mut self,
+        now: Reading,
+        message: &telemetry::Uplink<'_>,
+        path: Path,
+        format: Option<u16>,
+        body: &[u8],
+    ) -> Option<Record> {
+        let sink = &self.services.process.config.sink;
+        if sink.kind != SinkKind::Kafka || !sink.kafka.raw {
+            return None;
+        }
+        let raw = Raw { format, payload: body.into() };
+        self.with_origin(|origin, orders| telemetry::raw(origin, message, path, raw, orders, now.unix_ms))
     }
 
     /// Publishes what an answer brought; nobody waits for it.

@@ -62,6 +62,13 @@ fn data_of(record: &Record, device: &str, json: &mut Json<'_>) {
         Data::Telemetry(values) | Data::Attributes(values) => values_of(values, json),
         Data::Event(event) => event_of(record, event, device, json),
         Data::Operation(operation) => operation_of(record, operation, device, json),
+        Data::Raw(raw) => json.object(|json| {
+            match raw.format {
+                Some(format) => json.plain_name("contentFormat").integer(format.into()),
+                None => json.plain_name("contentFormat").null(),
+            }
+            json.plain_name("payload").bytes(&raw.payload);
+        }),
     }
 }
 

@@ -80,7 +80,7 @@ impl fmt::Debug for Identity {
 pub struct RecordId {
     /// Of the cause.
     pub identity: Identity,
-    /// "telemetry", "attributes", "operation" or the event's name.
+    /// "telemetry", "attributes", "operation", "raw" or the event's name.
     pub label: &'static str,
     /// Which of the records with this label that the cause makes, in the order of the payload.
     pub ordinal: u32,

@@ -31,7 +31,7 @@ pub use encode::encode;
 pub use event::{Event, EventRecord, event};
 pub use identity::{Identity, Order, Orders, RecordId};
 pub use protobuf::value_of;
-pub use record::{Data, Keyed, Origin, Record, RecordKind, Site, Values, operation};
+pub use record::{Data, Keyed, Origin, Raw, Record, RecordKind, Site, Values, operation, raw};
 pub use sink::{Completion, Completions, Outlet, Publication, Publish, Sink, SinkError, SpoolStatus, Ticket};
 pub use tail::{Filter, Item, Subscription, Tail};
 pub use turn::Turn;

@@ -29,6 +29,7 @@ pub(super) fn encode_protobuf(record: &Record, out: &mut Vec<u8>) {
             let operation = v1::Operation::clone(operation);
             OperationEnded { ts: record.time as i64, operation: Some(operation) }.encode_raw(out);
         }
+        Data::Raw(raw) => out.extend_from_slice(&raw.payload),
     }
 }
 

@@ -5,7 +5,7 @@ use std::{borrow::Cow, sync::Arc};
 use godwit_lwm2m::{path::Path, value::Value};
 use godwit_proto::v1;
 
-use super::{EventRecord, Identity, Order, Orders, RecordId};
+use super::{EventRecord, Identity, Order, Orders, RecordId, Uplink};
 use crate::identity::{DeviceId, RegistrationId};
 
 /// Where records come from; one for the process.
@@ -94,6 +94,17 @@ pub enum Data {
     Event(EventRecord),
     /// An operation that ended.
     Operation(Arc<v1::Operation>),
+    /// A payload as the device sent it, whether it could be read or not.
+    Raw(Raw),
+}
+
+/// See [`Data::Raw`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Raw {
+    /// The CoAP Content-Format number, where the device gave one.
+    pub format: Option<u16>,
+    /// All of it, also of a block-wise one.
+    pub payload: Box<[u8]>,
 }
 
 /// Which stream a record belongs to: a topic in Kafka.
@@ -107,16 +118,19 @@ pub enum RecordKind {
     Events,
     /// [`Data::Operation`]
     Operations,
+    /// [`Data::Raw`]
+    Raw,
 }
 
 impl RecordKind {
-    /// "telemetry", "attributes", "events" or "operations".
+    /// "telemetry", "attributes", "events", "operations" or "raw".
     pub const fn name(self) -> &'static str {
         match self {
             RecordKind::Telemetry => "telemetry",
             RecordKind::Attributes => "attributes",
             RecordKind::Events => "events",
             RecordKind::Operations => "operations",
+            RecordKind::Raw => "raw",
         }
     }
 }
@@ -149,6 +163,7 @@ impl Record {
             Data::Attributes(_) => RecordKind::Attributes,
             Data::Event(_) => RecordKind::Events,
             Data::Operation(_) => RecordKind::Operations,
+            Data::Raw(_) => RecordKind::Raw,
         }
     }
 
@@ -159,6 +174,7 @@ impl Record {
             Data::Attributes(_) => "dev.godwit.attributes.v1".into(),
             Data::Event(event) => format!("dev.godwit.event.{}.v1", event.event.name()).into(),
             Data::Operation(_) => "dev.godwit.operation.v1".into(),
+            Data::Raw(_) => "dev.godwit.raw.v1".into(),
         }
     }
 
@@ -177,7 +193,7 @@ impl Record {
     pub fn values(&self) -> Option<&Values> {
         match &self.data {
             Data::Telemetry(values) | Data::Attributes(values) => Some(values),
-            Data::Event(_) | Data::Operation(_) => None,
+            Data::Event(_) | Data::Operation(_) | Data::Raw(_) => None,
         }
     }
 
@@ -203,6 +219,23 @@ impl Record {
             data,
         }
     }
+}
+
+/// The record of a message's payload, where the device has a registration: `path` is what it is relative to. `now` is in Unix
+/// milliseconds.
+pub fn raw(
+    origin: &Origin<'_>,
+    uplink: &Uplink<'_>,
+    path: Path,
+    raw: Raw,
+    orders: &mut Orders,
+    now: u64,
+) -> Option<Record> {
+    let Uplink { token, message_id, observe, payload, stale, .. } = *uplink;
+    let identity = Identity::of_message(origin.registration?, token, message_id, observe, payload);
+    let id = RecordId { identity, label: RecordKind::Raw.name(), ordinal: 0 };
+    let record = Record::new(origin, id, Some(path), orders.take(), now, Data::Raw(raw));
+    Some(Record { stale, ..record })
 }
 
 /// The record of an operation that ended. `now` is in Unix milliseconds.

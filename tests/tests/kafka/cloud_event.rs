@@ -1,6 +1,6 @@
 //! What a consumer sees.
 
-use godwit_tests::{Kafka, Leshan, Raw, wait};
+use godwit_tests::{Kafka, KafkaMessage, Leshan, Raw, wait};
 use serde_json::json;
 
 use crate::world::{send, setup};
@@ -32,6 +32,26 @@ fn a_notification_is_a_cloud_event_in_its_topic() {
         registered.iter().find(|event| event.header("ce_type") == "dev.godwit.event.registered.v1").unwrap();
     assert_eq!(registered.key, "urn:dev:kafka");
     assert_eq!(registered.payload["type"], "registered");
+}
+
+#[test]
+fn raw_payloads_have_a_topic_of_their_own_and_copies_take_nothing_away() {
+    let Some(kafka) = Kafka::start() else { return };
+    let routes = r#"sink.kafka.routes=[{ topic = "copies", object = 3, required = false }]"#;
+    let node = setup(&kafka).set("sink.kafka.raw=true").set(routes).start();
+    let mut raw = Raw::new(node.coap());
+    raw.register("ep=raw&lt=600&lwm2m=1.1&b=U", "</3/0>");
+    assert_eq!(raw.call(send("value")).code(), "2.04");
+    let [sent] = &kafka.read("godwit.raw")[..] else { panic!("one payload was sent") };
+    assert_eq!(sent.payload, json!([{"n": "/3/0/0", "vs": "value"}]), "as the device wrote it");
+    let headers = ["ce_type", "content-type", "path"].map(|name| sent.header(name));
+    assert_eq!(headers, ["dev.godwit.raw.v1", "application/senml+json", "/"]);
+    let decoded = kafka.read("godwit.telemetry");
+    assert_eq!(decoded.len(), 1);
+    let cause = |record: &KafkaMessage| record.header("ce_id").split('-').next().unwrap().to_owned();
+    assert_eq!(cause(sent), cause(&decoded[0]), "one cause");
+    let copy = wait("the copy", || kafka.read("copies").into_iter().next());
+    assert_eq!((copy.header("ce_id"), &copy.payload), (decoded[0].header("ce_id"), &decoded[0].payload));
 }
 
 #[test]

@@ -63,7 +63,7 @@ fn a_node_that_comes_back_sends_its_spool_and_anothers_is_drained_from_its_volum
     go_on(&mut load);
     load.stop();
     load.succeed();
-    [0, 2].map(|node| wait_drained(&cluster.nodes[node]));
+    [0, 2].into_iter().for_each(|node| wait_drained(&cluster.nodes[node]));
 
     let of_two = kafka.read("godwit.telemetry");
     in_order_within_a_term(&of_two);

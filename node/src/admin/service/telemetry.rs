@@ -72,10 +72,15 @@ fn filter(request: TailRequest) -> Result<Filter, AdminError> {
         text.parse::<Path>().map_err(|error| invalid(format!("paths[{index}]"), error.to_string()))
     };
     let kind = |(index, text): (usize, &String)| {
-        const ALL: [RecordKind; 4] =
-            [RecordKind::Telemetry, RecordKind::Attributes, RecordKind::Events, RecordKind::Operations];
+        const ALL: [RecordKind; 5] = [
+            RecordKind::Telemetry,
+            RecordKind::Attributes,
+            RecordKind::Events,
+            RecordKind::Operations,
+            RecordKind::Raw,
+        ];
         ALL.into_iter().find(|kind| kind.name() == text).ok_or_else(|| {
-            invalid(format!("kinds[{index}]"), "must be telemetry, attributes, events or operations")
+            invalid(format!("kinds[{index}]"), "must be telemetry, attributes, events, operations or raw")
         })
     };
     Ok(Filter {

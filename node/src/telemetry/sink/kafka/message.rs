@@ -2,13 +2,14 @@
 
 use std::fmt::Write;
 
+use godwit_lwm2m::format::ContentFormat;
 use godwit_proto::store::v1::{SpooledMessage, spooled_message};
 use prost::Message as _;
 use rdkafka::message::{Header, OwnedHeaders};
 
 use crate::{
     config::KafkaValues,
-    telemetry::{Record, encode::encode_data, json::Rfc3339, protobuf::encode_protobuf},
+    telemetry::{Data, Record, encode::encode_data, json::Rfc3339, protobuf::encode_protobuf},
 };
 
 /// Of the form in which the spool keeps messages.
@@ -25,8 +26,11 @@ pub(super) fn weight(key: usize, payload: usize) -> u64 {
     (key + payload + OVERHEAD) as u64
 }
 
-/// The value: JSON as the file sink writes it in `data`, or Protobuf.
+/// The value: JSON as the file sink writes it in `data`, or Protobuf; of a raw record the payload itself.
 pub(super) fn payload(record: &Record, values: KafkaValues) -> Vec<u8> {
+    if let Data::Raw(raw) = &record.data {
+        return raw.payload.to_vec();
+    }
     let mut payload = Vec::with_capacity(256);
     match values {
         KafkaValues::Json => encode_data(record, &mut payload),
@@ -91,9 +95,10 @@ fn each_header(record: &Record, values: KafkaValues, mut add: impl FnMut(&str, &
     add("ce_source", &format_args!("{}{}", record.site.source(), record.device));
     add("ce_type", &record.type_name());
     add("ce_time", &Rfc3339(record.time));
-    let content_type = match values {
-        KafkaValues::Json => "application/json",
-        KafkaValues::Protobuf => "application/protobuf",
+    let content_type = match (&record.data, values) {
+        (Data::Raw(raw), _) => media_type(raw.format),
+        (_, KafkaValues::Json) => "application/json",
+        (_, KafkaValues::Protobuf) => "application/protobuf",
     };
     add("content-type", &content_type);
     add("endpoint", &record.endpoint);
@@ -108,6 +113,23 @@ fn each_header(record: &Record, values: KafkaValues, mut add: impl FnMut(&str, &
     }
     if record.stale {
         add("stale", &true);
+    }
+}
+
+/// What IANA has registered for the formats that LwM2M uses.
+fn media_type(format: Option<u16>) -> &'static str {
+    match format.and_then(ContentFormat::from_number) {
+        Some(ContentFormat::Text) => "text/plain",
+        Some(ContentFormat::CoreLink) => "application/link-format",
+        Some(ContentFormat::Cbor) => "application/cbor",
+        Some(ContentFormat::SenmlJson) => "application/senml+json",
+        Some(ContentFormat::SenmlCbor) => "application/senml+cbor",
+        Some(ContentFormat::SenmlEtchJson) => "application/senml-etch+json",
+        Some(ContentFormat::SenmlEtchCbor) => "application/senml-etch+cbor",
+        Some(ContentFormat::Tlv) => "application/vnd.oma.lwm2m+tlv",
+        Some(ContentFormat::Json) => "application/vnd.oma.lwm2m+json",
+        Some(ContentFormat::Lwm2mCbor) => "application/vnd.oma.lwm2m+cbor",
+        Some(ContentFormat::Opaque) | None => "application/octet-stream",
     }
 }
 

@@ -27,6 +27,8 @@ pub(super) struct Topics {
     attributes: Arc<str>,
     events: Arc<str>,
     operations: Arc<str>,
+    /// Where `sink.kafka.raw` is on.
+    raw: Option<Arc<str>>,
     routes: Vec<Route>,
 }
 
@@ -63,6 +65,7 @@ impl Topics {
             attributes: of(RecordKind::Attributes),
             events: of(RecordKind::Events),
             operations: of(RecordKind::Operations),
+            raw: settings.raw.then(|| of(RecordKind::Raw)),
             routes: routes.collect(),
         }
     }
@@ -75,6 +78,7 @@ impl Topics {
             RecordKind::Attributes => &self.attributes,
             RecordKind::Events => &self.events,
             RecordKind::Operations => &self.operations,
+            RecordKind::Raw => return routed.chain(self.raw.as_ref()),
         };
         let usual = self.routed(record, true).next().is_none().then_some(usual);
         routed.chain(usual)
@@ -94,7 +98,8 @@ impl Topics {
     fn all(&self) -> Vec<&str> {
         let usual = [&self.telemetry, &self.attributes, &self.events, &self.operations];
         let routed = self.routes.iter().map(|route| &route.topic);
-        let mut all: Vec<&str> = usual.into_iter().chain(routed).map(|topic| &**topic).collect();
+        let mut all: Vec<&str> =
+            usual.into_iter().chain(&self.raw).chain(routed).map(|topic| &**topic).collect();
         all.sort_unstable();
         all.dedup();
         all
