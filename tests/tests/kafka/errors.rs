@@ -70,6 +70,24 @@ fn devices_are_not_acknowledged_while_kafka_is_away_and_the_queue_is_full() {
 }
 
 #[test]
+fn updates_are_answered_while_kafka_is_away() {
+    let Some(mut kafka) = Kafka::start() else { return };
+    let node = setup(&kafka).start();
+    let mut raw = Raw::new(node.coap());
+    let id = raw.register("ep=goes-on&lt=600&lwm2m=1.1&b=U", "</3/0>");
+    kafka.kill();
+    // More than may wait.
+    for number in 0..12 {
+        let value = raw.numbered(send(&format!("v{number:02}")));
+        raw.send(&value);
+    }
+    let update = Message::request("POST", &format!("/rd/{id}?lt=700"));
+    assert_eq!(raw.call(update).code(), "2.04");
+    kafka.restart();
+    raw.next("an answer once Kafka is back", |answer| answer.code() == "2.04");
+}
+
+#[test]
 fn a_topic_that_is_not_there_stops_no_other() {
     let Some(kafka) = Kafka::with("auto.create.topics.enable=false\n") else { return };
     kafka.create("other.events");
