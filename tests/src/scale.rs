@@ -33,7 +33,7 @@ pub struct Scale {
 /// DTLS handshakes that come to nothing, while good devices are served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Aborted {
-    /// So many first, that tables and buffers find their size: as many as are under way at once later.
+    /// So many first, that tables and buffers find their size, which is that of the most that were under way at once.
     pub warm_up: u32,
     /// Handshakes that are measured.
     pub handshakes: u32,
@@ -162,7 +162,7 @@ pub struct Hostile {
     pub rate: u32,
     /// Growth of the node's memory that a second dose may cause, in bytes, where attackers can't register.
     pub growth: u64,
-    /// The same where they can: what they register is written, and the store's memtables take up to 61 MiB.
+    /// The same where they can: what they register is written.
     pub stored: u64,
 }
 
@@ -210,7 +210,7 @@ impl Scale {
     pub const SOAK: Scale = Scale {
         name: "soak",
         load_kill: LoadKill { devices: 10_000, rate: 5000, duration: Duration::from_secs(60), kills: 3 },
-        hostile: Hostile { datagrams: 1_000_000, rate: 20_000, growth: 4 << 20, stored: 64 << 20 },
+        hostile: Hostile { datagrams: 1_000_000, rate: 20_000, growth: 1 << 20, stored: 2 << 20 },
         mixed_fleet: MixedFleet {
             no_sec: 20_000,
             x509: 20_000,
@@ -240,7 +240,7 @@ impl Scale {
             delay: Duration::from_secs(3),
             duration: Duration::from_secs(600),
         },
-        aborted: Aborted { warm_up: 140_000, handshakes: 1_000_000, rate: 2500, good: 50, growth: 1 << 20 },
+        aborted: Aborted { warm_up: 1_000_000, handshakes: 1_000_000, rate: 2500, good: 50, growth: 1 << 20 },
         sessions: Sessions {
             devices: 50_000,
             register_rate: 1000,

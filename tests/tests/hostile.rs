@@ -47,12 +47,27 @@ fn settled(node: &Node) {
     panic!("{} registrations and {} endpoints are left", last.0, last.1);
 }
 
+/// Waits until every connection has gone too: for EXCHANGE_LIFETIME (RFC 7252 §4.8.2, 247 s) the answers to what was said are kept.
+fn forgotten(node: &Node) {
+    for _ in 0..300 {
+        if node.metric_sum("godwit_actors", "") == 0.0 {
+            // The store's gauge is set once a second, and its memtables are given back after five.
+            std::thread::sleep(Duration::from_secs(10));
+            return;
+        }
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    panic!("{} actors are left", node.metric_sum("godwit_actors", ""));
+}
+
 /// Equal doses.
 struct Doses {
     node: Node,
     /// Memory before the first.
     before: Memory,
     doses: Vec<Dose>,
+    /// Memory when nothing is left to expire; `make soak` waits for that.
+    quiet: Option<Memory>,
 }
 
 struct Dose {
@@ -96,10 +111,14 @@ fn doses(count: usize, scale: Hostile, setup: Setup, prepare: impl FnOnce(&Node)
         Dose { found, memory: Memory::of(&node), registered }
     });
     let doses = doses.collect();
+    let quiet = (Scale::from_environment() == Scale::SOAK).then(|| {
+        forgotten(&node);
+        Memory::of(&node)
+    });
     fs::remove_file(&json).unwrap();
     assert!(node.http("/live").is_some(), "the node lives");
     assert!(!node.log().contains("panicked"), "a panic is in the log");
-    Doses { node, before, doses }
+    Doses { node, before, doses, quiet }
 }
 
 impl Doses {
@@ -134,6 +153,9 @@ impl Doses {
                 found("good_requests"),
                 memory(dose.memory),
             );
+        }
+        if let Some(quiet) = self.quiet {
+            table += &format!("| when every connection has gone | | | | | | {} |\n", memory(quiet));
         }
         table
     }
