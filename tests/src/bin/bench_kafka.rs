@@ -131,7 +131,7 @@ impl Bench {
             let list = run[list].as_array().unwrap().iter();
             list.clone().find(|row| row[key] == name).expect("the run did it").clone()
         };
-        let (action, phase) = (of("actions", "action", "notify"), of("phases", "name", "notify"));
+        let (action, phase) = (of("actions", "action", "notify"), of("phases", "name", "load"));
         Row {
             per_second: action["per_second"].as_f64().unwrap(),
             cpu: phase["server"]["cpu_per_request_us"].as_f64().unwrap(),
