@@ -91,6 +91,8 @@ pub(super) struct ConnectionActor {
     unlinked_until: Option<Instant>,
     /// Where the device's datagrams come in, as long as that is another node.
     residence: Option<Box<Residence>>,
+    /// It is to be given up to that node, behind what it has just said.
+    moving: bool,
 }
 
 impl ConnectionActor {
@@ -115,6 +117,7 @@ impl ConnectionActor {
             linked: false,
             unlinked_until: None,
             residence: None,
+            moving: false,
         }
     }
 
@@ -138,6 +141,7 @@ impl ConnectionActor {
                 break;
             }
         }
+        self.move_on();
         self.note_progress();
         self.count_sent();
         self.rearm(now, ctx);
@@ -218,9 +222,12 @@ impl ConnectionActor {
         let (Some(by), Some(membership)) = (neighbours.owner(peer), neighbours.membership()) else { return };
         let validity = membership.validity(clock::boot());
         let verdict = self.residence.get_or_insert_default().presented(&by, true, &validity);
-        if verdict == Verdict::GiveUp
-            && let Some(device) = self.core.device()
-        {
+        self.moving = verdict == Verdict::GiveUp;
+    }
+
+    /// Gives the device up behind what it said: the endpoint, which leaves as soon as it is quiet, would answer nothing more.
+    fn move_on(&mut self) {
+        if let Some(device) = self.core.device().filter(|_| std::mem::take(&mut self.moving)) {
             self.shard.endpoints.hand_over(device);
         }
     }

@@ -6,7 +6,7 @@ use coap_lite::MessageClass;
 use godwit_tests::{Cluster, Dtls, Message, Raw, Setup};
 
 const LINKS: &str = "</1/0>,</3/0>,</3303/0>";
-const KEY: &[u8] = b"0123456789abcdef";
+pub(crate) const KEY: &[u8] = b"0123456789abcdef";
 /// First retransmission, then twice as long each time (RFC 7252 §4.2, shortened).
 const ACK_TIMEOUT: Duration = Duration::from_millis(700);
 const ATTEMPTS: u32 = 7;
