@@ -1,9 +1,12 @@
-//! Applies here what operators change at other nodes: credentials, profiles, object models.
+//! Applies here what operators change at other nodes: credentials, profiles, object models; and gives up what other nodes have
+//! claimed, should they not have been able to say so.
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::sync::oneshot;
+
 use crate::{
-    endpoint::{Service, handle::Endpoints},
+    endpoint::{Service, ShardMessage, handle::Endpoints},
     models::Models,
     store::{Changed, Changes, Cursor, DocumentKey},
 };
@@ -28,9 +31,23 @@ impl News {
     pub async fn run(self) {
         let mut cursor = None;
         loop {
+            self.give_up().await;
             match self.turn(cursor.clone()).await {
                 Some(next) => cursor = Some(next),
                 None => tokio::time::sleep(PAUSE).await,
+            }
+        }
+    }
+
+    /// Gives up what was claimed from here while no link led here: a write of it is refused, and it stops. One that has come
+    /// back since is given up as well, to be claimed with its next packet.
+    async fn give_up(&self) {
+        let process = self.service.process();
+        for device in process.store.told(&process.owner).await.unwrap_or_default() {
+            if let Some(holder) = process.directory.find(device) {
+                // Nobody waits for its end.
+                let (done, _) = oneshot::channel();
+                process.inboxes.of(holder).push(ShardMessage::Release { device, done });
             }
         }
     }

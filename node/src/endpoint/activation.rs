@@ -213,7 +213,12 @@ fn notify(process: &Process, device: DeviceId, owner: &Owner) {
     let others = membership.others(clock::boot());
     if let Some(member) = others.iter().find(|member| member.owner == *owner) {
         let told = process.neighbours.release(member, device, true);
+        // Where no link leads to it, it finds this.
+        let left = process.store.tell(owner, device);
         actix::spawn(async move {
+            if let Err(error) = left.await {
+                tracing::debug!(%device, %error, "no word could be left for the device's earlier owner");
+            }
             // Nothing follows from the answer.
             let _ = told.await;
         });

@@ -145,6 +145,14 @@ impl StateStore for Metered {
         self.time(StoreCall::Changes, self.inner.changes(after))
     }
 
+    fn tell(&self, owner: &Owner, device: DeviceId) -> StoreFuture<()> {
+        self.time(StoreCall::Changes, self.inner.tell(owner, device))
+    }
+
+    fn told(&self, owner: &Owner) -> StoreFuture<Vec<DeviceId>> {
+        self.time(StoreCall::Changes, self.inner.told(owner))
+    }
+
     fn probe(&self) -> StoreFuture<()> {
         self.inner.probe()
     }

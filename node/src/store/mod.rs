@@ -133,6 +133,16 @@ pub trait StateStore: Send + Sync + 'static {
         Box::pin(std::future::ready(Ok(Changes::default())))
     }
 
+    /// Leaves word for a run of another node that a device of its was claimed: it may live, and no link may lead there.
+    fn tell(&self, _: &Owner, _: DeviceId) -> StoreFuture<()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    /// Takes some of the word that was left for this run, the oldest first.
+    fn told(&self, _: &Owner) -> StoreFuture<Vec<DeviceId>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+
     /// Writes a mark that nobody reads, to see whether it can write.
     fn probe(&self) -> StoreFuture<()>;
 

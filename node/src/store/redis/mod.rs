@@ -29,6 +29,7 @@ mod change;
 mod client;
 mod device;
 mod documents;
+mod inbox;
 mod index;
 mod lanes;
 mod link;
@@ -372,6 +373,16 @@ impl StateStore for RedisStore {
 
     fn changes(&self, after: Option<Cursor>) -> StoreFuture<super::Changes> {
         self.run(move |shared, link| async move { news::read(&shared, &link, after).await })
+    }
+
+    fn tell(&self, owner: &Owner, device: DeviceId) -> StoreFuture<()> {
+        let owner = owner.clone();
+        self.run(move |shared, link| async move { inbox::put(&shared, &link, &owner, device).await })
+    }
+
+    fn told(&self, owner: &Owner) -> StoreFuture<Vec<DeviceId>> {
+        let owner = owner.clone();
+        self.run(move |shared, link| async move { inbox::take(&shared, &link, &owner).await })
     }
 
     fn probe(&self) -> StoreFuture<()> {

@@ -57,6 +57,23 @@ fn reason<T: std::fmt::Debug>(answer: Result<T, StoreError>) -> String {
 }
 
 #[test]
+fn word_for_a_run_is_kept_for_it_and_taken_once() {
+    if !server::available() {
+        return;
+    }
+    let server = server::Redis::start();
+    let store = open(&settings(&server)).unwrap();
+    let devices = ["a", "b"].map(DeviceId::of);
+    for device in devices {
+        wait(store.tell(&owner(), device)).unwrap();
+    }
+    let later = Owner { boot: 2, ..owner() };
+    assert_eq!(wait(store.told(&later)), Ok(Vec::new()));
+    assert_eq!(wait(store.told(&owner())), Ok(devices.to_vec()));
+    assert_eq!(wait(store.told(&owner())), Ok(Vec::new()));
+}
+
+#[test]
 fn a_redis_that_was_killed_is_found_again_with_what_was_answered() {
     if !server::available() {
         return;
