@@ -11,6 +11,7 @@ mod checker;
 mod cluster;
 mod coap_client;
 mod ctl;
+mod exchanges;
 mod fleet;
 mod inbox;
 mod journal;
@@ -37,6 +38,7 @@ pub use checker::{Agreed, Checker, Seen};
 pub use cluster::Cluster;
 pub use coap_client::{coap_client, coap_client_openssl};
 pub use ctl::{Ctl, Watch};
+pub use exchanges::{Exchange, Stalls, percentile};
 pub use fleet::Fleet;
 pub use inbox::Inbox;
 pub use journal::Journal;
@@ -47,7 +49,7 @@ pub use node::{Node, Setup};
 pub use pki::{Authority, Identity, pem};
 pub use proxy::{Faults, Proxy};
 pub use raw::{Message, Raw};
-pub use redis::{Redis, RedisCluster, available as redis_available};
+pub use redis::{Backup, Redis, RedisCluster, available as redis_available};
 pub use report::report;
 pub use scale::{
     Aborted, ClusterLoad, Hostile, KafkaCluster, KafkaFull, KafkaOutages, KafkaSlow, LoadKill, MixedFleet,

@@ -126,6 +126,11 @@ impl Node {
         (self.address, 5690).into()
     }
 
+    /// Where the other nodes of a cluster reach it.
+    pub fn peers(&self) -> SocketAddr {
+        (self.address, 5691).into()
+    }
+
     /// Reads what is published, from the first record on.
     pub fn sink(&self) -> Sink {
         Sink::new(self.folder.join("telemetry/telemetry.ndjson"))

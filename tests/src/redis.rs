@@ -116,6 +116,22 @@ impl Redis {
         fs::create_dir_all(&self.folder).expect("a folder can be made");
     }
 
+    /// Copies what it keeps on disk, while it runs: what a backup would hold.
+    pub fn copy(&self) -> Backup {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let mut folder = self.folder.clone().into_os_string();
+        folder.push(format!("-copy-{}", COUNT.fetch_add(1, Ordering::Relaxed)));
+        let copy = Backup(folder.into());
+        copy_folder(&self.folder, &copy.0).expect("the folder can be copied");
+        copy
+    }
+
+    /// Puts a copy in the place of what it keeps on disk. It must not run.
+    pub fn restore(&self, copy: &Backup) {
+        self.forget();
+        copy_folder(&copy.0, &self.folder).expect("the copy can be copied");
+    }
+
     /// Has it stand still, with its connections open, until [`Redis::resume`].
     pub fn pause(&self) {
         self.signal("STOP");
@@ -138,6 +154,16 @@ impl Drop for Redis {
         let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// What a server kept on disk at some time; removed when it is dropped.
+#[derive(Debug)]
+pub struct Backup(PathBuf);
+
+impl Drop for Backup {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -202,6 +228,20 @@ fn free_port() -> u16 {
             return port;
         }
     }
+}
+
+fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let to = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_folder(&entry.path(), &to)?;
+        } else {
+            fs::copy(entry.path(), to)?;
+        }
+    }
+    Ok(())
 }
 
 fn spawn(port: u16, folder: &Path, args: &[String]) -> Child {

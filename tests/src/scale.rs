@@ -60,15 +60,21 @@ pub struct Sessions {
     pub resume_rate: u32,
 }
 
-/// Devices with pre-shared keys notify three nodes while one is killed, flows are moved and addresses change.
+/// Devices with pre-shared keys notify three nodes while something fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClusterLoad {
     /// Devices that register first, all with Connection IDs.
     pub devices: u32,
     /// Confirmable notifications per second, over all devices in turn.
     pub rate: u32,
-    /// How long they are sent.
+    /// How long they are sent where flows move all the time.
     pub duration: Duration,
+    /// How long they are sent before something fails, and after it is mended.
+    pub calm: Duration,
+    /// How long it fails.
+    pub outage: Duration,
+    /// `cluster.timers_percent`.
+    pub timers_percent: u32,
 }
 
 /// Devices of every security mode at once, each of which notifies.
@@ -203,7 +209,14 @@ impl Scale {
             rebind_rate: 100,
             resume_rate: 20,
         },
-        cluster: ClusterLoad { devices: 120, rate: 60, duration: Duration::from_secs(12) },
+        cluster: ClusterLoad {
+            devices: 120,
+            rate: 60,
+            duration: Duration::from_secs(10),
+            calm: Duration::from_secs(2),
+            outage: Duration::from_secs(3),
+            timers_percent: 25,
+        },
     };
 
     /// `make soak`.
@@ -248,7 +261,14 @@ impl Scale {
             rebind_rate: 1000,
             resume_rate: 300,
         },
-        cluster: ClusterLoad { devices: 5000, rate: 1000, duration: Duration::from_secs(120) },
+        cluster: ClusterLoad {
+            devices: 5000,
+            rate: 1000,
+            duration: Duration::from_secs(60),
+            calm: Duration::from_secs(10),
+            outage: Duration::from_secs(60),
+            timers_percent: 100,
+        },
     };
 
     /// What the environment variable `SCALE` names, "test" where it is not set.

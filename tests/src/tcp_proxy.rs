@@ -1,10 +1,10 @@
-//! A TCP proxy that can be slow, or pass nothing at all, as a network that is cut.
+//! A TCP proxy that can be slow, or pass nothing at all, as a network that is cut, or lead elsewhere.
 
 use std::{
     io::{Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc,
     },
@@ -21,7 +21,10 @@ pub struct TcpProxy(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    server: SocketAddr,
+    address: SocketAddr,
+    server: Mutex<SocketAddr>,
+    /// Both ends of what passes.
+    passing: Mutex<Vec<TcpStream>>,
     end: AtomicBool,
     cut: AtomicBool,
     /// Milliseconds that answers take longer.
@@ -32,8 +35,14 @@ impl TcpProxy {
     /// Listens at `address` for `server`.
     pub fn new(address: SocketAddr, server: SocketAddr) -> TcpProxy {
         let listener = TcpListener::bind(address).expect("a free port");
-        let (end, cut, delay) = (AtomicBool::new(false), AtomicBool::new(false), AtomicU64::new(0));
-        let shared = Arc::new(Shared { server, end, cut, delay });
+        let shared = Arc::new(Shared {
+            address: listener.local_addr().expect("an address"),
+            server: Mutex::new(server),
+            passing: Mutex::default(),
+            end: AtomicBool::new(false),
+            cut: AtomicBool::new(false),
+            delay: AtomicU64::new(0),
+        });
         let accepting = Arc::clone(&shared);
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
@@ -45,6 +54,24 @@ impl TcpProxy {
             }
         });
         TcpProxy(shared)
+    }
+
+    /// Listens on a free port of loopback.
+    pub fn before(server: SocketAddr) -> TcpProxy {
+        TcpProxy::new("127.0.0.1:0".parse().unwrap(), server)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.0.address
+    }
+
+    /// From now on connections go to another server. Those that there are end.
+    pub fn lead(&self, server: SocketAddr) {
+        *self.0.server.lock().unwrap_or_else(PoisonError::into_inner) = server;
+        for stream in self.0.passing().drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
     }
 
     /// From now on no byte passes, or again. Connections stay, as far as their ends know.
@@ -65,6 +92,10 @@ impl Drop for TcpProxy {
 }
 
 impl Shared {
+    fn passing(&self) -> std::sync::MutexGuard<'_, Vec<TcpStream>> {
+        self.passing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Waits while the network is cut.
     fn wait(&self) {
         while self.cut.load(Ordering::Relaxed) && !self.end.load(Ordering::Relaxed) {
@@ -75,8 +106,10 @@ impl Shared {
 
 fn pass(shared: &Arc<Shared>, client: TcpStream) {
     shared.wait();
-    let Ok(server) = TcpStream::connect(shared.server) else { return };
+    let to = *shared.server.lock().unwrap_or_else(PoisonError::into_inner);
+    let Ok(server) = TcpStream::connect(to) else { return };
     let (client_too, server_too) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+    shared.passing().extend([client.try_clone().unwrap(), server.try_clone().unwrap()]);
     let answers = Arc::clone(shared);
     thread::spawn(move || pump(&answers, server_too, client_too, true));
     pump(shared, client, server, false);
