@@ -3,7 +3,12 @@
 //! Cores take `now` as an argument; a shard reads the clock once per turn and hands the same [`Reading`] to everything
 //! that happens in that turn.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::{PoisonError, RwLock},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use crate::cluster::StoreTime;
 
 /// The monotonic clock. It stands still while the machine is suspended, so a deadline that must outlive the process
 /// is stored as Unix milliseconds, never as an `Instant`.
@@ -17,13 +22,36 @@ pub fn now() -> Instant {
     Instant::now()
 }
 
-/// Milliseconds since the Unix epoch; 0 where the machine's clock stands before it.
+/// Milliseconds since the Unix epoch: by the clock that the nodes of a cluster share, once this one [`follow`]s it; else by the
+/// machine's.
 #[must_use]
 pub fn unix_ms() -> u64 {
     #[cfg(test)]
     if let Some(at) = simulated::at() {
         return at.unix_ms;
     }
+    shared_ms().unwrap_or_else(wall_ms)
+}
+
+/// The clock that the nodes of a cluster share; `None`: none is followed.
+static SHARED: RwLock<Option<StoreTime>> = RwLock::new(None);
+
+/// From now on Unix time is what the store's clock says, as it is carried here. The machine's clock may be wrong, and may be
+/// stepped; deadlines and nonces of all nodes go by one.
+pub fn follow(time: StoreTime) {
+    *SHARED.write().unwrap_or_else(PoisonError::into_inner) = Some(time);
+}
+
+/// The clock that is followed, Unix milliseconds.
+#[must_use]
+pub fn shared_ms() -> Option<u64> {
+    let shared = *SHARED.read().unwrap_or_else(PoisonError::into_inner);
+    shared.map(|time| time.unix_ms(boot()))
+}
+
+/// Milliseconds since the Unix epoch by the machine's clock; 0 where it stands before it.
+#[must_use]
+pub fn wall_ms() -> u64 {
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)

@@ -2,19 +2,20 @@
 //!
 //! ```text
 //!  every 2 s ─► store.heartbeat ─► members ─► links to them
-//!          └──► store.extend_lanes ─► shards: nonces for the next 30 s
+//!          ├──► store.extend_lanes ─► shards: nonces for the next 30 s
+//!          └──► the store has come back: store.rewrite ─► claims are open again once all members have done so
 //! ```
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
 
 use thiserror::Error;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::{Hold, Member, Timings, link::Hub};
 use crate::{
@@ -22,8 +23,11 @@ use crate::{
     endpoint::{Process, ShardMessage},
     health::{self, Readiness},
     ingress::shard::Listener,
-    store::{Lane, StoreError},
+    store::{Lane, Rewritten, StoreError},
 };
+
+/// How long a lost connection is given to be made anew before the next heartbeat.
+const AFTER_LOSS: Duration = Duration::from_millis(50);
 
 /// Why a node can't join its cluster. It goes on trying; this says what an operator may have to do.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -60,15 +64,25 @@ pub struct Heart {
     draining: AtomicBool,
     /// The last second that the node's lanes are acknowledged for.
     until: AtomicU32,
+    rewriting: Mutex<Rewriting>,
     /// Beats out of turn.
     now: Notify,
+}
+
+/// Names a coming back of a store: of data that has this name, at this time.
+type Back = (Option<u64>, u64);
+
+/// How far this process has written again what the store may have forgotten.
+#[derive(Debug, Default)]
+struct Rewriting {
+    /// Up to this coming back of this store; before its first heartbeat a process has written nothing.
+    done: Option<Back>,
+    under_way: bool,
 }
 
 /// What a heart remembers from beat to beat.
 #[derive(Default)]
 struct Memory {
-    /// What the store may have forgotten before this, this run has not written.
-    restored: Option<u64>,
     hold: Option<(NotJoined, health::Hold)>,
 }
 
@@ -83,7 +97,8 @@ impl Heart {
     ) -> Arc<Self> {
         let timings = *hub.members().timings();
         let (draining, until, now) = (AtomicBool::new(false), AtomicU32::new(0), Notify::new());
-        Arc::new(Self { hub, process, readiness, listeners, timings, draining, until, now })
+        let rewriting = Mutex::default();
+        Arc::new(Self { hub, process, readiness, listeners, timings, draining, until, rewriting, now })
     }
 
     /// Joins the cluster and takes lanes: waits for a store that answers, and, where it has just come back, for as long as
@@ -92,10 +107,9 @@ impl Heart {
     /// # Errors
     /// Lanes can't be taken.
     pub async fn join(&self, shards: u16) -> Result<Vec<Lane>, StoreError> {
-        let mut memory = Memory::default();
         let mut said = None;
         loop {
-            let joined = match self.beat(&mut memory).await {
+            let joined = match self.beat().await {
                 Ok(()) => self.hub.members().may_join(clock::boot()).map_err(NotJoined::Held),
                 Err(error) => Err(NotJoined::Store(error.to_string())),
             };
@@ -127,7 +141,7 @@ impl Heart {
     /// Beats once.
     #[cfg(test)]
     pub(crate) async fn once(&self) {
-        self.beat(&mut Memory::default()).await.unwrap();
+        self.beat().await.unwrap();
     }
 
     /// Beats for as long as the node lives.
@@ -135,14 +149,30 @@ impl Heart {
         let mut tick = tokio::time::interval(self.timings.heartbeat);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut memory = Memory::default();
+        let mut losses = self.process.store.losses();
         loop {
             tokio::select! {
                 _ = tick.tick() => {}
                 () = self.now.notified() => {}
+                () = lost(&mut losses) => {
+                    // Whoever answers next may have forgotten something: nothing is claimed before a heartbeat.
+                    self.hub.handle_store_lost();
+                    tokio::time::sleep(AFTER_LOSS).await;
+                }
             }
-            let beaten = self.beat(&mut memory).await;
-            if beaten.is_err() {
+            // What is lost from here on may be younger than this heartbeat.
+            if let Some(losses) = &mut losses {
+                losses.mark_unchanged();
+            }
+            let beaten = self.beat().await;
+            let lost = losses.as_ref().is_some_and(|it| it.has_changed().unwrap_or(false));
+            if beaten.is_err() || lost {
                 self.hub.handle_store_lost();
+            }
+            if beaten.is_err() {
+                tick.reset_after(self.timings.heartbeat / 4);
+            } else {
+                self.rewrite();
             }
             self.hub.tell_view();
             let members = self.hub.members();
@@ -175,11 +205,49 @@ impl Heart {
         memory.hold = held.map(|why| (why, self.readiness.hold("cluster")));
     }
 
-    async fn beat(&self, memory: &mut Memory) -> Result<(), StoreError> {
+    /// Writes again what the store may have forgotten, if it has come back since this was done last.
+    fn rewrite(self: &Arc<Self>) {
+        let members = self.hub.members();
+        let Some(back) = members.back().filter(|(incarnation, _)| incarnation.is_some()) else { return };
+        {
+            let mut rewriting = self.rewriting();
+            if rewriting.done == Some(back) || std::mem::replace(&mut rewriting.under_way, true) {
+                return;
+            }
+        }
+        let heart = self.clone();
+        tokio::spawn(async move {
+            let rewritten = heart.process.store.rewrite().await;
+            heart.rewriting().under_way = false;
+            match rewritten {
+                Ok(Rewritten { provisions, devices, refused, failed }) => {
+                    tracing::info!(
+                        provisions,
+                        devices,
+                        refused,
+                        failed,
+                        "the store is back, and has what this node wrote"
+                    );
+                    heart.rewriting().done = Some(back);
+                    heart.now.notify_one();
+                }
+                // At the next heartbeat once more.
+                Err(error) => {
+                    tracing::warn!(%error, "the store is back, but does not take what it may have forgotten")
+                }
+            }
+        });
+    }
+
+    fn rewriting(&self) -> MutexGuard<'_, Rewriting> {
+        self.rewriting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn beat(&self) -> Result<(), StoreError> {
         let members = self.hub.members();
         let sent = clock::boot();
         let ahead = members.time().map_or(0, |time| {
-            let (wall, store) = (clock::unix_ms(), time.unix_ms(sent));
+            let (wall, store) = (clock::wall_ms(), time.unix_ms(sent));
             i64::try_from(i128::from(wall) - i128::from(store)).unwrap_or(i64::MAX)
         });
         let draining = self.draining.load(Ordering::Relaxed);
@@ -190,7 +258,7 @@ impl Heart {
             ready: !draining && self.readiness.report().state == "ready",
             draining,
             clock_ahead_ms: ahead,
-            restored: memory.restored.unwrap_or(0),
+            restored: self.rewriting().done.map_or(0, |(_, back_ms)| back_ms),
         };
         let answer = self.process.store.heartbeat(member, self.timings.ttl);
         let beat = match tokio::time::timeout(self.timings.valid, answer).await {
@@ -198,8 +266,13 @@ impl Heart {
             Err(_) => return Err(StoreError::Unavailable("a heartbeat was not answered".into())),
         };
         // Before its first heartbeat this run has written nothing.
-        memory.restored.get_or_insert(beat.back_ms);
+        self.rewriting().done.get_or_insert((beat.incarnation, beat.back_ms));
         self.hub.handle_beat(sent, clock::boot(), beat);
+        if self.process.store.is_shared()
+            && let Some(time) = self.hub.members().time()
+        {
+            clock::follow(*time);
+        }
         Ok(())
     }
 
@@ -219,4 +292,14 @@ impl Heart {
             Err(error) => tracing::warn!(%error, "the shards' nonces could not be extended"),
         }
     }
+}
+
+/// Waits for a loss; for ever where there are none.
+async fn lost(losses: &mut Option<watch::Receiver<u64>>) {
+    if let Some(receiver) = losses
+        && receiver.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
 }

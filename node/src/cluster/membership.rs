@@ -80,6 +80,9 @@ pub enum Validity {
     Isolated,
 }
 
+/// By more than this no outage moves what is over.
+const OUTAGE_MOST: Duration = Duration::from_hours(1);
+
 /// Why nothing may be claimed just now, though the store is seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hold {
@@ -106,6 +109,8 @@ pub struct Membership {
     last: Option<Arc<Last>>,
     /// The connection that answered the last heartbeat stands.
     connected: bool,
+    /// Nothing expires before: devices could not update in an outage.
+    expires_from: Boot,
     peers: Vec<Peer>,
 }
 
@@ -138,7 +143,16 @@ impl Membership {
     /// Knows nobody, and is not valid before its first heartbeat.
     #[must_use]
     pub fn new(own: Owner, timings: Timings) -> Self {
-        Self { own, timings, time: None, sent: None, last: None, connected: false, peers: Vec::new() }
+        Self {
+            own,
+            timings,
+            time: None,
+            sent: None,
+            last: None,
+            connected: false,
+            expires_from: Boot::default(),
+            peers: Vec::new(),
+        }
     }
 
     // What happens.
@@ -149,6 +163,9 @@ impl Membership {
         match &mut self.time {
             Some(time) => time.handle_reading(sent, now, beat.time_ms),
             None => self.time = Some(StoreTime::new(sent, now, beat.time_ms)),
+        }
+        if let Some(before) = self.sent.filter(|before| now.since(*before) >= self.timings.valid) {
+            self.expires_from = self.expires_from.max(now + now.since(before).min(OUTAGE_MOST));
         }
         self.sent = self.sent.max(Some(sent));
         self.connected = true;
@@ -269,10 +286,10 @@ impl Membership {
         Some(Duration::from_millis(self.time?.unix_ms(now).saturating_sub(back_ms)))
     }
 
-    /// When the store last came back, as [`Member::restored`] wants it.
+    /// Which store it is, and when it last came back, as [`Member::restored`] wants it.
     #[must_use]
-    pub fn back_ms(&self) -> Option<u64> {
-        self.last.as_ref().map(|last| last.back_ms)
+    pub fn back(&self) -> Option<(Option<u64>, u64)> {
+        self.last.as_ref().map(|last| (last.incarnation, last.back_ms))
     }
 
     /// Whether another run was heard of lately, dead or alive.
@@ -322,7 +339,7 @@ impl Membership {
         if self.is_off(last.own_ahead_ms) && !self.is_off(last.store_ahead_ms) {
             return Some(Hold::ClockAhead(last.own_ahead_ms));
         }
-        let restored = |member: &Member| member.restored >= last.back_ms;
+        let restored = |member: &Member| member.restored == last.back_ms;
         let behind = last.own.as_deref().is_none_or(|own| !restored(own))
             || self.peers.iter().any(|peer| !peer.refused && !restored(&peer.member));
         let back_for = self.store_back_for(now).unwrap_or_default();
@@ -356,6 +373,13 @@ impl Membership {
     #[must_use]
     pub fn store_clock_off(&self) -> Option<i64> {
         self.last.as_ref().map(|last| last.store_ahead_ms).filter(|ahead| self.is_off(*ahead))
+    }
+
+    /// Whether what is over may be ended: not without the store, not for as long again as an outage took, so that devices can
+    /// say that they are there, and not by a store's clock that is wrong.
+    #[must_use]
+    pub fn may_expire(&self, now: Boot) -> bool {
+        self.is_valid(now) && now >= self.expires_from && self.store_clock_off().is_none()
     }
 
     fn is_off(&self, ahead_ms: i64) -> bool {
@@ -592,6 +616,25 @@ mod tests {
         membership.handle_beat(at(39.0), at(39.0), back(39.0, [30_000, 0]));
         assert_eq!(membership.hold(at(39.9)), Some(Hold::Restoring));
         assert_eq!(membership.hold(at(40.1)), None);
+    }
+
+    #[test]
+    fn nothing_expires_in_an_outage_nor_for_as_long_again() {
+        let mut membership = beating(20, &["a", "b"]);
+        assert!(membership.may_expire(at(27.9)));
+        assert!(!membership.may_expire(at(28.0)), "the last heartbeat is too old");
+        membership.handle_beat(at(80.0), at(80.0), beat(80.0, &["a", "b"]));
+        membership.handle_beat(at(100.0), at(100.0), beat(100.0, &["a", "b"]));
+        // The second gap was shorter than the rest of the first.
+        for seconds in 102..150 {
+            membership.handle_beat(
+                at(f64::from(seconds)),
+                at(f64::from(seconds)),
+                beat(f64::from(seconds), &["a", "b"]),
+            );
+        }
+        assert!(!membership.may_expire(at(139.9)));
+        assert!(membership.may_expire(at(140.0)));
     }
 
     #[test]

@@ -56,6 +56,12 @@ pub struct Redis {
     /// of its own). 0 waits for none; then a master that dies may take the last writes with it.
     #[schemars(range(max = 8))]
     pub wait_replicas: u32,
+    /// How long a node remembers what it wrote, to write it again to a Redis that comes back without it: after a failover, or from
+    /// an older copy. Counts back from when Redis was last seen whole. Longer costs memory: about 1 KiB for each device that was
+    /// claimed within it.
+    #[serde(with = "span")]
+    #[schemars(with = "span::Shape")]
+    pub remember: Duration,
     /// TLS towards Redis, and towards Sentinels.
     pub tls: RedisTls,
 }
@@ -77,6 +83,7 @@ impl Default for Redis {
             connect_timeout: Duration::from_secs(2),
             timeout: Duration::from_secs(2),
             wait_replicas: 0,
+            remember: Duration::from_mins(2),
             tls: RedisTls::default(),
         }
     }

@@ -170,7 +170,7 @@ async fn try_claim(
         orphan::publish(endpoints, device).await;
     }
     let loaded = loaded.unwrap_or_default();
-    if was_not_activated(&loaded) {
+    if was_not_activated(&loaded) && endpoints.shared.standing.may_expire() {
         return Err(remove(endpoints, device, &loaded).await);
     }
     let seen = loaded.header.term;

@@ -187,7 +187,7 @@ impl Core {
         }
         self.drive(now);
         self.downlinks.settle_start();
-        self.leave_if_quiet();
+        self.leave_if_quiet(now);
     }
 
     /// The next effect.
@@ -219,7 +219,8 @@ impl Core {
         let passive = self.active + self.services.process.config.limits.passivate_after;
         let passive = self.downlinks.flight.is_none().then_some(passive);
         let due = due.map(|due| now.instant_at(due));
-        [unanswered, expires, asleep, due, passive].into_iter().flatten().min()
+        let owed = self.registered.as_ref().and_then(|registered| registered.owed);
+        [unanswered, expires, owed, asleep, due, passive].into_iter().flatten().min()
     }
 
     fn handle_uplink(&mut self, now: Reading, link: Link, uplink: Uplink) {
@@ -460,6 +461,7 @@ impl Core {
                 self.refuse_session(link, association, Refusal::Unavailable);
             }
             Then::Expire(..) => self.retry_expiry(now),
+            Then::Paid(deadline) => self.paid(now, deadline, false),
             Then::Stop(reason) => {
                 self.stop_written = true;
                 self.effect(Effect::Stop(reason));
@@ -562,6 +564,7 @@ impl Core {
                 self.services.metrics.notification_durable_seconds.record(now.now - since);
                 self.reply(link, call, Response::new(Code::CHANGED));
             }
+            Then::Paid(deadline) => self.paid(now, deadline, true),
             Then::Planned | Then::Nothing => {}
         }
     }
@@ -607,13 +610,14 @@ impl Core {
         if self.leaving() || self.expiring {
             return;
         }
-        if self.was_not_activated(now) {
+        if self.was_not_activated(now) && self.services.standing.may_expire() {
             // Whoever is activated next deletes it.
             return self.release(now, StopReason::Ended);
         }
         if self.registered.as_ref().is_some_and(|registered| registered.expires <= now.now) {
             return self.expire(now);
         }
+        self.pay(now);
         self.expire_operations(now);
         if self.applied.as_ref().is_some_and(|applied| applied.time + APPLIED_FOR_MS <= now.unix_ms) {
             self.applied = None;
@@ -625,7 +629,11 @@ impl Core {
         }
         let idle = self.active + self.services.process.config.limits.passivate_after <= now.now;
         if idle && self.downlinks.flight.is_none() {
-            self.release(now, StopReason::Idle);
+            match self.services.standing.is_valid() {
+                true => self.release(now, StopReason::Idle),
+                // What can't be written now would be lost.
+                false => self.active = now.now,
+            }
         }
     }
 
@@ -665,7 +673,7 @@ impl Core {
         self.leaving.get_or_insert(reason);
     }
 
-    fn leave_if_quiet(&mut self) {
+    fn leave_if_quiet(&mut self, now: Reading) {
         if self.moving && self.is_quiet() {
             self.leaving.get_or_insert(StopReason::Moved);
         }
@@ -682,6 +690,8 @@ impl Core {
         let path = self.path_node();
         let mut changes = self.retire_sessions();
         changes.extend(path.map(Change::PathNode));
+        let owing = self.registered.as_deref().filter(|registered| registered.owed.is_some());
+        changes.extend(owing.map(|registered| Change::Deadline(Some(registered.deadline(now)))));
         changes.push(Change::Passive);
         self.persist(changes, Then::Stop(reason));
     }

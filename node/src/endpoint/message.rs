@@ -159,6 +159,8 @@ pub(super) enum Then {
     Acknowledge { link: Link, token: Token, message_id: u16, since: Instant, ends: Option<Code> },
     /// Answer a Send.
     SendDone { link: Link, call: Call, since: Instant },
+    /// A deadline is on record that was owed.
+    Paid(u64),
     /// What is to be observed is on record and may be asked for.
     Planned,
     /// Nothing depends on it.

@@ -154,6 +154,7 @@ impl Endpoints {
             turn: Turn::default(),
             links: std::cell::OnceCell::new(),
             pulse,
+            standing: services::Standing::default(),
         };
         Rc::new(Self {
             shared: Rc::new(shared),
@@ -327,6 +328,10 @@ impl Endpoints {
 
     /// Whether this shard has a device.
     pub fn presence(&self, device: DeviceId) -> Presence {
+        if self.shared.standing.substitute().is_some() {
+            // It stands still: whoever asks sees the store, and claims it.
+            return Presence::Absent;
+        }
         match self.by_device.borrow().get(&device) {
             Some(Place::Live(key)) => match self.table.with(*key, |resident| resident.leaving.get()) {
                 Some(false) => Presence::Here,
@@ -364,7 +369,11 @@ impl Endpoints {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
-            let paused = self.shared.pulse.as_ref().and_then(|pulse| pulse.look(&self.shared.process));
+            let paused = self
+                .shared
+                .pulse
+                .as_ref()
+                .and_then(|pulse| pulse.look(&self.shared.process, &self.shared.standing));
             if let Some(gap) = paused {
                 tracing::warn!(
                     ?gap,
@@ -379,6 +388,11 @@ impl Endpoints {
     pub fn come_back(&self, arrived: impl Iterator<Item = Arrived>) {
         let messages = arrived.map(|arrived| ShardMessage::Datagram(Box::new(arrived)));
         self.shared.process.inboxes.of(self.shared.shard).extend(messages);
+    }
+
+    /// The peer that goes on in place of this node, which alone doesn't see the store: what is live here stands still.
+    pub fn substitute(&self) -> Option<Arc<crate::cluster::Member>> {
+        self.shared.standing.substitute()
     }
 
     /// The other nodes.

@@ -1,6 +1,9 @@
 //! A registration as its endpoint holds it, and as the store keeps it.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use godwit_lwm2m::{
     format::ContentFormat,
@@ -36,6 +39,8 @@ pub(super) struct Registered {
     pub(super) expires: Instant,
     /// The deadline on record, Unix milliseconds.
     pub(super) stored_deadline: u64,
+    /// An update was answered in an outage, whose later deadline is still to be written: when to try.
+    pub(super) owed: Option<Instant>,
     /// Name and revision of the profile whose start actions are done.
     pub(super) started: Option<(Arc<str>, u64)>,
 }
@@ -53,6 +58,11 @@ pub(super) struct Proof {
 }
 
 impl Registered {
+    /// The deadline to be put on record: a quarter of the lifetime behind its expiry, so that not every update must be written.
+    pub(super) fn deadline(&self, now: Reading) -> u64 {
+        now.unix_ms_at(self.expires + Duration::from_secs(self.client.lifetime.into()) / 4)
+    }
+
     /// A registration that was just asked for; its deadlines are still to be set.
     pub(super) fn new(
         now: Reading,
@@ -71,6 +81,7 @@ impl Registered {
             updated_at: now.unix_ms,
             expires: now.now,
             stored_deadline: now.unix_ms,
+            owed: None,
             started: None,
             proof: None,
         }
@@ -168,6 +179,7 @@ impl Registered {
             updated_at: stored.updated_at,
             expires: now.instant_at(stored_deadline),
             stored_deadline,
+            owed: None,
             started: (!stored.profile.is_empty())
                 .then(|| (stored.profile.as_str().into(), stored.profile_revision)),
             proof: Proof::from_stored(stored).map(Box::new),

@@ -33,6 +33,9 @@ use crate::{
     telemetry::{Event, Identity},
 };
 
+/// How often a deadline that is owed is tried to be written.
+const OWED_RETRY: Duration = Duration::from_secs(2);
+
 /// A registration on its way to the store.
 #[derive(Debug)]
 pub(super) struct NewRegistration {
@@ -139,6 +142,9 @@ impl Core {
         let Some(registered) = self.registered.as_deref().filter(|registered| registered.id == id) else {
             return self.effect(Effect::Foreign(link, call, id));
         };
+        if self.services.standing.is_frozen() {
+            return self.downlink(link, Downlink::Forget { id: call.id });
+        }
         let update = match Update::parse(request, &registered.client, &self.services.process.policy) {
             Ok(update) => update,
             Err(refusal) => return self.reply(link, call, refusal.into()),
@@ -151,14 +157,21 @@ impl Core {
         let objects = update.links.as_ref().is_some_and(|links| links.objects != registered.client.objects);
         let changed = registered.client.apply(update);
         registered.updated_at = now.unix_ms;
+        let on_record = registered.stored_deadline;
         let covered = self.prolong_if_needed(now, &mut registered);
         // The session of the newest request is where the device is from now on.
         let written = changed || moved;
-        if covered && !written {
+        let deferred = !covered && !written && self.services.standing.is_outage();
+        if deferred {
+            registered.stored_deadline = on_record;
+            registered.owed = Some(now.now + OWED_RETRY);
+        }
+        if (covered || deferred) && !written {
             self.registered = Some(Box::new(registered));
             self.reply(link, call, Response::new(Code::CHANGED));
             return self.changed(RegistrationChangeKind::Updated);
         }
+        registered.owed = None;
         let mut changes = vec![Change::Deadline(Some(registered.stored_deadline))];
         let mut answered = None;
         if written {
@@ -178,6 +191,28 @@ impl Core {
         let event = changed.then(|| Event::Updated { lifetime: lifetime.map(u64::from), objects });
         let registered = Box::new(registered);
         self.persist(changes, Then::Update { call, link, registered, applied: answered, event, objects });
+    }
+
+    /// Writes the deadline of an update that was answered in an outage, once there is a store again.
+    pub(super) fn pay(&mut self, now: Reading) {
+        let due = |registered: &&mut Registered| registered.owed.is_some_and(|owed| owed <= now.now);
+        let Some(registered) = self.registered.as_deref_mut().filter(due) else { return };
+        if !self.services.standing.is_valid() {
+            registered.owed = Some(now.now + OWED_RETRY);
+            return;
+        }
+        registered.owed = None;
+        let deadline = registered.deadline(now);
+        self.persist(vec![Change::Deadline(Some(deadline))], Then::Paid(deadline));
+    }
+
+    /// See [`pay`](Self::pay); `false`: it was not written.
+    pub(super) fn paid(&mut self, now: Reading, deadline: u64, written: bool) {
+        let Some(registered) = self.registered.as_deref_mut() else { return };
+        match written {
+            true => registered.stored_deadline = registered.stored_deadline.max(deadline),
+            false => registered.owed = Some(now.now + OWED_RETRY),
+        }
     }
 
     pub(super) fn update_stored(
@@ -245,6 +280,9 @@ impl Core {
     /// Ends a registration whose time is over. The event goes out once: it is on record until the sink has it, and
     /// its id is the same whoever publishes it.
     pub(super) fn expire(&mut self, now: Reading) {
+        if !self.services.standing.may_expire() {
+            return self.retry_expiry(now);
+        }
         if std::mem::replace(&mut self.expiring, true) {
             return;
         }

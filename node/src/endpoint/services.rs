@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     clock,
-    cluster::{Confirmed, Member, Pulse, neighbours::Neighbours, reply::Reply},
+    cluster::{Confirmed, Member, Membership, Pulse, Validity, neighbours::Neighbours, reply::Reply},
     config::Config,
     identity::{AssociationId, DeviceId, Owner},
     metrics,
@@ -98,6 +98,60 @@ pub(super) struct Shared {
     pub(super) links: OnceCell<Rc<dyn Links>>,
     /// `None`: this node stands alone.
     pub(super) pulse: Option<ShardPulse>,
+    pub(super) standing: Standing,
+}
+
+/// What this node may do in its cluster; looked up now and then.
+#[derive(Debug)]
+pub(super) struct Standing {
+    validity: RefCell<Validity>,
+    may_expire: Cell<bool>,
+}
+
+impl Default for Standing {
+    fn default() -> Self {
+        Self { validity: RefCell::new(Validity::Valid), may_expire: Cell::new(true) }
+    }
+}
+
+impl Standing {
+    pub(super) fn set(&self, validity: Validity, may_expire: bool) {
+        self.validity.replace(validity);
+        self.may_expire.set(may_expire);
+    }
+
+    fn look(&self, membership: &Membership) {
+        let now = clock::boot();
+        self.set(membership.validity(now), membership.may_expire(now));
+    }
+
+    /// It sees the store.
+    pub(super) fn is_valid(&self) -> bool {
+        *self.validity.borrow() == Validity::Valid
+    }
+
+    /// Nobody sees the store: what need not be written at once is answered.
+    pub(super) fn is_outage(&self) -> bool {
+        *self.validity.borrow() == Validity::Outage
+    }
+
+    /// Others may see the store, and have what is live here by now: nothing is answered that changes anything.
+    pub(super) fn is_frozen(&self) -> bool {
+        matches!(*self.validity.borrow(), Validity::CutOff(_) | Validity::Isolated)
+    }
+
+    /// The peer that goes on in place of this node, which alone is cut off.
+    pub(super) fn substitute(&self) -> Option<Arc<Member>> {
+        match &*self.validity.borrow() {
+            Validity::CutOff(peer) => Some(peer.clone()),
+            _ => None,
+        }
+    }
+
+    /// See [`Membership::may_expire`].
+    pub(super) fn may_expire(&self) -> bool {
+        self.may_expire.get()
+    }
 }
 
 /// Whether the shard's loop has stood still for so long that others may have claimed what is live here.
@@ -126,9 +180,12 @@ impl ShardPulse {
     }
 
     /// Looks whether this node may act as a member.
-    pub(super) fn look(&self, process: &Process) -> Option<Duration> {
-        let valid = process.neighbours.membership().is_none_or(|members| members.is_valid(clock::boot()));
-        self.valid.set(valid);
+    pub(super) fn look(&self, process: &Process, standing: &Standing) -> Option<Duration> {
+        let membership = process.neighbours.membership();
+        if let Some(membership) = &membership {
+            standing.look(membership);
+        }
+        self.valid.set(membership.is_none_or(|members| members.is_valid(clock::boot())));
         self.turn()
     }
 

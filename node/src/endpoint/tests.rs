@@ -1,5 +1,6 @@
 //! The core by itself: stepped time, writes and publications that end when the test says so.
 
+mod outage;
 mod session;
 
 use std::{cell::OnceCell, rc::Rc, sync::Arc, time::Duration};
@@ -116,6 +117,7 @@ fn services() -> Rc<Shared> {
         turn: Turn::default(),
         links: OnceCell::new(),
         pulse: None,
+        standing: super::services::Standing::default(),
     })
 }
 

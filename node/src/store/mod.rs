@@ -50,6 +50,7 @@ pub use page::{DeviceFilter, Page, PageRequest};
 pub use pointer::Pointer;
 pub use record::{Change, DeviceRecord, Header};
 pub use session::{Numbers, SESSIONS, Session};
+use tokio::sync::watch;
 
 use crate::{
     cluster::{Beat, Member},
@@ -124,6 +125,20 @@ pub trait StateStore: Send + Sync + 'static {
     /// Errors: [`StoreError::Invalid`] from a store that has one process only, and knows.
     fn heartbeat(&self, _: Member, _: Duration) -> StoreFuture<Beat> {
         Box::pin(std::future::ready(Err(StoreError::Invalid { what: "a heartbeat" })))
+    }
+
+    /// Counts up whenever a connection to the store is lost, or made in the place of a lost one: what answers next may have
+    /// forgotten something, which only a heartbeat shows. `None`: it has no connections.
+    fn losses(&self) -> Option<watch::Receiver<u64>> {
+        None
+    }
+
+    /// Writes again what this process wrote lately: the store may have forgotten it. A device that another has claimed since, or
+    /// that was removed, stays as it is.
+    ///
+    /// Errors: [`StoreError::Unavailable`]: not all of it was written; ask again.
+    fn rewrite(&self) -> StoreFuture<Rewritten> {
+        Box::pin(std::future::ready(Ok(Rewritten::default())))
     }
 
     /// What was changed behind a place by [`put_device`](Self::put_device), [`remove_device`](Self::remove_device),
@@ -216,6 +231,19 @@ pub struct Claimed {
     pub exact: bool,
     /// The whole record, as of this claim.
     pub record: DeviceRecord,
+}
+
+/// What a process has written again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Rewritten {
+    /// Devices and documents that operators provisioned, and that had been forgotten.
+    pub provisions: u64,
+    /// Devices whose record is again what it was.
+    pub devices: u64,
+    /// Devices that others have claimed or removed since.
+    pub refused: u64,
+    /// Devices that can't be brought to what was written: the store went back too far.
+    pub failed: u64,
 }
 
 /// On whose behalf a write is made.

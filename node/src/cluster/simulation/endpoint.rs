@@ -15,11 +15,12 @@ use super::{
     core::Core,
     link::{Call, Downlink, Link, Links, Uplink},
     message::{Effect, Input, StopReason},
-    services::{Process, Shared},
+    services::{Process, Shared, Standing},
     starts::Starts,
 };
 use crate::{
     clock::Reading,
+    cluster::Validity,
     identity::{AssociationId, DeviceId, Owner, RegistrationId},
     metrics,
     profile::builtin,
@@ -64,10 +65,16 @@ impl Services {
             starts: Starts::new(usize::MAX, ::metrics::Gauge::noop()),
             // The simulated node has its own.
             pulse: None,
+            standing: Standing::default(),
             links: OnceCell::new(),
         });
         assert!(services.links.set(links).is_ok());
         Self(services)
+    }
+
+    /// What the node may do just now.
+    pub(crate) fn set_standing(&self, validity: Validity, may_expire: bool) {
+        self.0.standing.set(validity, may_expire);
     }
 }
 

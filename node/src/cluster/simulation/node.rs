@@ -32,9 +32,7 @@ use crate::{
     clock::{self, Boot, Reading},
     cluster::{
         Activation, Answer, Beat, Member, Membership, Pulse, Residence, Standing, Step, Timings, Validity,
-        Verdict, Want,
-        residence::Confirmed,
-        restore::{Recent, Written},
+        Verdict, Want, residence::Confirmed, restore::Recent,
     },
     connection::simulated::{self as connection, Connection, Effect, Ground, Place, Settings, Wanted},
     endpoint::{
@@ -177,6 +175,15 @@ struct Finding {
     asked_of: Option<Owner>,
 }
 
+/// What is written again to a store that came back.
+#[derive(Default)]
+struct Restoring {
+    back: u64,
+    /// Of whom writes are under way: theirs waits for the ends of those.
+    left: Vec<DeviceId>,
+    asked: usize,
+}
+
 /// What a reply of the store is for.
 enum Pending {
     Beat(Boot),
@@ -185,8 +192,15 @@ enum Pending {
     Resolve(u64),
     Load(u64),
     Claim(u64, Option<Owner>, Confirmed),
-    Commit { device: DeviceId, life: u64, id: Option<u32>, written: Written, confirmed: Confirmed },
-    Restore(u64),
+    Commit {
+        device: DeviceId,
+        life: u64,
+        id: Option<u32>,
+        fence: Fence,
+        changes: Vec<Change>,
+        confirmed: Confirmed,
+    },
+    Restore(u64, DeviceId),
     Header(DeviceId, u64, Confirmed),
     Psk(u32, Ticket),
     Resume(u32, Ticket, SessionId, bool),
@@ -215,7 +229,7 @@ pub(super) struct Node {
     pub(super) lane: Option<(u16, u32)>,
     lane_asked: bool,
     restored: u64,
-    restoring: (u64, usize),
+    restoring: Restoring,
     beat_due: u64,
     connections: BTreeMap<u32, Conn>,
     by_peer: BTreeMap<SocketAddr, u32>,
@@ -266,7 +280,7 @@ impl Node {
             lane: None,
             lane_asked: false,
             restored: 0,
-            restoring: (0, 0),
+            restoring: Restoring::default(),
             beat_due: now_us,
             connections: BTreeMap::new(),
             by_peer: BTreeMap::new(),
@@ -326,6 +340,8 @@ impl Node {
             self.pulse.turn(boot, valid);
         }
         clock::simulated::set(Some(self.reading()));
+        let may_expire = self.membership.may_expire(boot);
+        self.services.set_standing(self.membership.validity(boot), may_expire);
     }
 
     /// It goes on after a pause that began at `paused_at`.
@@ -534,23 +550,42 @@ impl Node {
         {
             self.ask(Pending::Extend, Request::ExtendLane(self.owner.clone(), number, until));
         }
-        if self.restored != back && self.restoring.0 != back {
+        if self.restored == back {
+            self.recent.forget(sent);
+        } else if self.restoring.back != back {
             self.restore(back);
         }
     }
 
     /// Writes again what the store may have forgotten.
     fn restore(&mut self, back: u64) {
-        let again: Vec<Written> = match self.bug {
+        let left = match self.bug {
             Some(Bug::NothingRestored) => Vec::new(),
-            _ => self.recent.again(self.boot()).cloned().collect(),
+            _ => self.recent.devices(),
         };
-        self.restoring = (back, again.len());
-        if again.is_empty() {
+        self.restoring = Restoring { back, left, asked: 0 };
+        if self.bug == Some(Bug::RestoredTooSoon) {
             self.restored = back;
         }
-        for Written { device, fence, changes } in again {
-            self.ask(Pending::Restore(back), Request::Commit(device, fence, changes));
+        self.restore_next();
+    }
+
+    fn restore_next(&mut self) {
+        let hasty = self.bug == Some(Bug::RestoredOverWrites);
+        let busy = |pending: &Pending, of: DeviceId| {
+            !hasty && matches!(pending, Pending::Commit { device, .. } if *device == of)
+        };
+        let back = self.restoring.back;
+        for device in std::mem::take(&mut self.restoring.left) {
+            if self.pending.values().any(|pending| busy(pending, device)) {
+                self.restoring.left.push(device);
+            } else if let Some(again) = self.recent.again(device) {
+                self.restoring.asked += 1;
+                self.ask(Pending::Restore(back, device), Request::Rewrite(device, Box::new(again)));
+            }
+        }
+        if self.restoring.left.is_empty() && self.restoring.asked == 0 && self.restored != back && back != 0 {
+            self.restored = back;
         }
     }
 
@@ -567,9 +602,6 @@ impl Node {
     fn route(&mut self, from: SocketAddr, via: Option<Owner>, bytes: Vec<u8>) {
         let Some(ground) = self.ground.clone() else { return };
         let validity = self.membership.validity(self.boot());
-        if validity == Validity::Isolated {
-            return;
-        }
         if let Validity::CutOff(peer) = &validity
             && via.is_none()
         {
@@ -911,6 +943,12 @@ impl Node {
             }
             Err(_) => return self.give_up(id),
         };
+        let fence = Fence { owner: self.owner.clone(), term: claimed.term, claims: claimed.claims };
+        if self.bug == Some(Bug::ClaimedRecordForgotten) {
+            self.recent.note(boot, device, &fence, Vec::new());
+        } else {
+            self.recent.note_claim(boot, device, fence.clone(), &claimed.record);
+        }
         if self.bug == Some(Bug::ClaimByEarlierLoad)
             && let Some(loaded) = &finding.first
         {
@@ -924,10 +962,7 @@ impl Node {
                 (session.numbers.read_floor, session.numbers.read_window) = (0, 0);
             }
         }
-        let (term, claims, exact) = (claimed.term, claimed.claims, claimed.exact);
-        let fence = Fence { owner: self.owner.clone(), term, claims };
-        let written = Written { device, fence: fence.clone(), changes: Vec::new() };
-        self.recent.note(self.boot(), written);
+        let (term, exact) = (claimed.term, claimed.exact);
         let record = Box::new(claimed.record.clone());
         self.out.push(Out::Note(Note::Claimed { device, term, exact, record }));
         if let Some(before) = before.filter(|before| *before != self.owner)
@@ -1251,13 +1286,13 @@ impl Node {
             }
             _ => {}
         }
-        let written = Written { device, fence: live.fence.clone(), changes: changes.clone() };
         let early = self.bug == Some(Bug::AnswerBeforeWrite);
         let pending = Pending::Commit {
             device,
             life: live.life,
             id: (!early).then_some(id),
-            written,
+            fence: live.fence.clone(),
+            changes: changes.clone(),
             confirmed: self.pulse.confirmed(),
         };
         let request = Request::Commit(device, live.fence.clone(), changes);
@@ -1334,17 +1369,20 @@ impl Node {
                 }
                 self.lane = self.lane.map(|(number, _)| (number, until));
             }
-            (Pending::Restore(back), reply) => {
-                if self.restoring.0 == back && !matches!(reply, Reply::Unavailable) {
-                    self.restoring.1 -= 1;
-                    if self.restoring.1 == 0 {
-                        self.restored = back;
+            (Pending::Restore(back, device), reply) if self.restoring.back == back => {
+                if matches!(reply, Reply::Committed(Err(StoreError::Refused(_)))) {
+                    self.recent.drop_device(device);
+                }
+                match reply {
+                    Reply::Committed(_) => {
+                        self.restoring.asked -= 1;
+                        self.restore_next();
                     }
-                } else if self.restoring.0 == back {
                     // Once more at the next heartbeat.
-                    self.restoring.0 = 0;
+                    _ => self.restoring = Restoring::default(),
                 }
             }
+            (Pending::Restore(..), _) => {}
             (Pending::Resolve(id), Reply::Resolved(device)) => self.resolved(id, device),
             (Pending::Load(id), Reply::Loaded(record)) => self.loaded(id, record),
             (Pending::Resolve(id) | Pending::Load(id), _) => {
@@ -1356,7 +1394,7 @@ impl Node {
                 self.claimed(id, before, confirmed, result);
             }
             (Pending::Claim(id, ..), _) => self.give_up(id),
-            (Pending::Commit { device, life, id, written, confirmed }, reply) => {
+            (Pending::Commit { device, life, id, fence, changes, confirmed }, reply) => {
                 let mut result = match reply {
                     Reply::Committed(result) => result,
                     _ => Err(StoreError::Unavailable("down".into())),
@@ -1366,8 +1404,9 @@ impl Node {
                     result = Ok(());
                 }
                 if result.is_ok() {
-                    self.recent.note(boot, written);
+                    self.recent.note(boot, device, &fence, changes);
                 }
+                self.restore_next();
                 let Some(live) = self.live.get_mut(&device).filter(|live| live.life == life) else { return };
                 if result.is_ok() {
                     live.confirmed = confirmed;

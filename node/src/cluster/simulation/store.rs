@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::bug::Bug;
 use crate::{
-    cluster::{Beat, Member, Timings},
+    cluster::{Beat, Member, Timings, restore::Again},
     identity::{DeviceId, Owner},
     store::{
         Change, Claim, Claimed, DeviceRecord, Fence, Lane, Pointer, Refused, StoreError,
@@ -28,6 +28,8 @@ pub(super) enum Request {
     Load(DeviceId),
     Claim(DeviceId, Owner, Claim),
     Commit(DeviceId, Fence, Vec<Change>),
+    /// What a store that came back may have forgotten. Read and written in one: of one owner's writes none comes between.
+    Rewrite(DeviceId, Box<Again>),
     Beat(Box<Member>),
     TakeLane(Owner),
     /// Which, and until when it was acknowledged: a store that forgot it hears it again.
@@ -45,6 +47,7 @@ impl Request {
             Self::Beat(_) => 3,
             Self::TakeLane(_) => 4,
             Self::ExtendLane(..) => 5,
+            Self::Rewrite(..) => 6,
         }
     }
 }
@@ -193,6 +196,7 @@ impl Store {
             Request::Commit(device, fence, changes) => {
                 Reply::Committed(self.commit(device, &fence, &changes))
             }
+            Request::Rewrite(device, again) => Reply::Committed(self.rewrite(device, *again)),
             Request::Beat(member) => {
                 let inbox = self.state.inboxes.remove(&key(&member.owner)).unwrap_or_default();
                 Reply::Beaten(Box::new(self.beat(time, *member)), inbox)
@@ -243,6 +247,21 @@ impl Store {
             return self.state.model.commit(device, &fence, changes);
         }
         self.state.model.commit(device, fence, changes)
+    }
+
+    fn rewrite(&mut self, device: DeviceId, again: Again) -> Result<(), StoreError> {
+        let stored = self.state.model.load(device);
+        let fence = again.fence.clone();
+        for changes in [again.clone().over(stored.as_ref()), again.instead_of_sessions(stored.as_ref())] {
+            let Some(changes) = changes else { break };
+            match self.commit(device, &fence, &changes) {
+                Err(StoreError::Invalid { .. }) => {}
+                done => return done,
+            }
+        }
+        let header = stored.map(|record| record.header).unwrap_or_default();
+        let owner = header.owner.unwrap_or(Owner { node: "".into(), boot: 0 });
+        Err(Refused { term: header.term, owner }.into())
     }
 
     fn beat(&mut self, time: u64, member: Member) -> Beat {

@@ -1,7 +1,7 @@
 //! Heartbeats of the nodes: one hash, which one script writes and reads.
 //!
 //! The same script notes which process of which history the Redis is, so that all nodes hear of a failover or a restart at the
-//! same time, and when. A time in which nobody could beat shortens nobody's life: it is added to all.
+//! same time, and when. In a Redis Cluster it is told the processes of all masters, for each may be replaced alone. A time in which nobody could beat shortens nobody's life: it is added to all.
 
 use std::{net::SocketAddr, sync::LazyLock, time::Duration};
 
@@ -29,13 +29,23 @@ pub(super) async fn beat(
     let now = shared.now_arg();
     let whose = [&member.owner.boot.to_be_bytes()[..], member.owner.node.as_bytes()].concat();
     let (says, ttl) = (encode(member), ttl.as_millis().to_string());
-    let name = if allow_empty { entropy::u64().to_be_bytes().to_vec() } else { Vec::new() };
-    let args: [&[u8]; 5] = [&now, &whose, &says, ttl.as_bytes(), &name];
+    let mut name = if allow_empty { entropy::u64().to_be_bytes().to_vec() } else { Vec::new() };
+    if allow_empty && member.restored != 0 {
+        // It has seen data before, which are gone.
+        name.push(1);
+    }
+    let masters = link.masters().await;
+    let mut args: Vec<&[u8]> = vec![&now, &whose, &says, ttl.as_bytes(), &name];
+    args.extend(masters.iter().map(String::as_bytes));
     let key = shared.client.key("nodes");
     let mut reply = answer::verdict(link.script(&SCRIPT, &key, &args).await?)?.done()?;
     let time_ms = reply.time()?;
     let incarnation = <[u8; 8]>::try_from(reply.bytes()?).ok().map(u64::from_be_bytes);
     let back_ms = reply.time()?;
+    let process = String::from_utf8(reply.bytes()?).ok().filter(|process| process.len() > 1);
+    if let Some(process) = process {
+        shared.process().answered(process.into());
+    }
     let mut members = Vec::new();
     loop {
         let whose = reply.bytes()?;

@@ -7,7 +7,10 @@ use std::{
     thread::{self, ThreadId},
 };
 
-use tokio::{runtime, sync::oneshot};
+use tokio::{
+    runtime,
+    sync::{oneshot, watch},
+};
 
 use super::{
     link::Link,
@@ -32,6 +35,8 @@ struct Inner {
     topology: Topology,
     /// For commands that block.
     patient: Topology,
+    /// Counts connections that were lost, and those made in their place.
+    losses: watch::Sender<u64>,
     links: Mutex<HashMap<(ThreadId, Purpose), Link>>,
     background: OnceLock<Result<Background, StoreError>>,
 }
@@ -68,6 +73,7 @@ impl Client {
             wait_ms: u64::try_from(settings.timeout.as_millis() / 2).unwrap_or(u64::MAX).max(1),
             topology: Topology::new(settings, Some(settings.timeout))?,
             patient: Topology::new(settings, None)?,
+            losses: watch::Sender::new(0),
             links: Mutex::default(),
             background: OnceLock::new(),
         })))
@@ -100,6 +106,11 @@ impl Client {
         Box::pin(async move { receiver.await.unwrap_or_else(|_| Err(ended())) })
     }
 
+    /// Counts up when a connection is lost, and when one is made in its place.
+    pub(super) fn losses(&self) -> watch::Receiver<u64> {
+        self.0.losses.subscribe()
+    }
+
     /// How many replicas a write on [`Purpose::Replicated`] waits for, and how long, in milliseconds.
     pub(super) fn replicas(&self) -> (u32, u64) {
         (self.0.wait_replicas, self.0.wait_ms)
@@ -123,7 +134,10 @@ impl Client {
     fn link(&self, thread: ThreadId, purpose: Purpose) -> Link {
         let mut links = self.0.links.lock().unwrap_or_else(PoisonError::into_inner);
         let topology = if purpose == Purpose::Blocking { &self.0.patient } else { &self.0.topology };
-        links.entry((thread, purpose)).or_insert_with(|| Link::new(topology.clone())).clone()
+        links
+            .entry((thread, purpose))
+            .or_insert_with(|| Link::new(topology.clone(), self.0.losses.clone()))
+            .clone()
     }
 }
 

@@ -101,7 +101,8 @@ impl Device {
             create,
             seen.as_ref().map_or(&[][..], |seen| seen),
         ];
-        let answer = self.link.script(&CLAIM, &self.key(), &args).await?;
+        let process = self.shared.process().known.clone();
+        let answer = self.link.script_by(process.as_deref(), &CLAIM, &self.key(), &args).await?;
         let mut reply = answer::verdict(answer)?.done()?;
         let written = Written::read(&mut reply)?;
         let (exact, unsure) = (reply.number()? == 1, reply.number()? == 1);

@@ -46,7 +46,7 @@ pub(super) async fn take(
         let number = u16::try_from(second()?).map_err(|_| odd())?;
         lanes.push(Lane { number, from: second()?, until: second()? });
     }
-    shared.held().extend(lanes.iter().map(|lane| (owner.clone(), lane.number)));
+    shared.held().extend(lanes.iter().map(|lane| (owner.clone(), lane.number, lane.until)));
     Ok(lanes)
 }
 
@@ -57,10 +57,12 @@ pub(super) async fn extend(
     owner: &Owner,
     second: u32,
 ) -> Result<u32, StoreError> {
-    let held: Vec<u16> =
-        shared.held().iter().filter(|(holder, _)| holder == owner).map(|(_, number)| *number).collect();
-    let args = [second].into_iter().chain(held.into_iter().map(u32::from));
-    let args: Vec<Vec<u8>> = args.map(|number| number.to_string().into_bytes()).collect();
+    let mut args = vec![second];
+    let of_owner = |lane: &&(Owner, u16, u32)| lane.0 == *owner;
+    args.extend(shared.held().iter().filter(of_owner).flat_map(|lane| [lane.1.into(), lane.2]));
+    let args: Vec<Vec<u8>> = args.into_iter().map(|number| number.to_string().into_bytes()).collect();
     let until = run(shared, link, owner, b"extend", &args).await?.time()?;
-    u32::try_from(until).map_err(|_| StoreError::Unreadable { what: "lane", version: 0 })
+    let until = u32::try_from(until).map_err(|_| StoreError::Unreadable { what: "lane", version: 0 })?;
+    shared.held().iter_mut().filter(|lane| lane.0 == *owner).for_each(|lane| lane.2 = lane.2.max(until));
+    Ok(until)
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
 use super::{
     client::Client,
@@ -29,6 +29,8 @@ pub struct Link(Arc<Inner>);
 
 struct Inner {
     topology: Topology,
+    /// Told of each connection that is lost, and of each that took the place of a lost one.
+    losses: watch::Sender<u64>,
     open: RwLock<Option<Open>>,
     /// Held while a connection is made, so that all that wait share it.
     making: Mutex<Making>,
@@ -37,6 +39,8 @@ struct Inner {
 #[derive(Clone)]
 struct Open {
     number: u64,
+    /// Which process of Redis it leads to, if that is one that says so.
+    process: Option<Arc<str>>,
     connection: Connection,
 }
 
@@ -49,8 +53,8 @@ struct Making {
 }
 
 impl Link {
-    pub(super) fn new(topology: Topology) -> Self {
-        Self(Arc::new(Inner { topology, open: RwLock::default(), making: Mutex::default() }))
+    pub(super) fn new(topology: Topology, losses: watch::Sender<u64>) -> Self {
+        Self(Arc::new(Inner { topology, losses, open: RwLock::default(), making: Mutex::default() }))
     }
 
     /// Sends a command and waits for its answer. Commands of one thread reach a server in the order in which their futures
@@ -78,6 +82,43 @@ impl Link {
                 self.send(call("EVAL", script.source())).await
             }
             answer => answer.map_err(|error| unavailable(&error)),
+        }
+    }
+
+    /// Runs a script that may only be run by the process that answered the last heartbeat: another one, which has come since,
+    /// may have forgotten something, and nobody here knows it yet.
+    ///
+    /// # Errors
+    /// As [`Link::send`]; also if it is another process. Then nothing was carried out.
+    pub(super) async fn script_by(
+        &self,
+        process: Option<&str>,
+        script: &Script,
+        key: &[u8],
+        args: &[&[u8]],
+    ) -> Result<Value, StoreError> {
+        let other = |open: &Open| match (process, open.process.as_deref()) {
+            (Some(known), Some(found)) => known != found,
+            _ => false,
+        };
+        let open = self.open().await.map_err(|error| unavailable(&error))?;
+        if other(&open) {
+            self.give_up(open.number);
+            return Err(StoreError::Unavailable("no heartbeat of this process of Redis yet".to_owned()));
+        }
+        let answer = self.script(script, key, args).await?;
+        // It was made anew in between, which is not worth asking twice each time.
+        match self.current().is_some_and(|now| other(&now)) {
+            true => Err(StoreError::Unavailable("Redis was exchanged meanwhile".to_owned())),
+            false => Ok(answer),
+        }
+    }
+
+    /// Which processes are the masters of a Redis Cluster; of another Redis, or of one of which not all answer, nothing.
+    pub(super) async fn masters(&self) -> Vec<String> {
+        match self.open().await {
+            Ok(open) => open.connection.processes().await.unwrap_or_default(),
+            Err(_) => Vec::new(),
         }
     }
 
@@ -133,13 +174,20 @@ impl Link {
         {
             return Err(barred(error));
         }
-        match self.0.topology.connect().await {
-            Ok(connection) => {
+        let made = match self.0.topology.connect().await {
+            Ok(connection) => connection.process().await.or_else(forbidden).map(|it| (connection, it)),
+            Err(error) => Err(error),
+        };
+        match made {
+            Ok((connection, process)) => {
                 if making.failures > 0 {
                     tracing::info!("connected to Redis again");
                 }
                 *making = Making { made: making.made + 1, ..Making::default() };
-                let open = Open { number: making.made, connection };
+                if making.made > 1 {
+                    self.0.losses.send_modify(|losses| *losses += 1);
+                }
+                let open = Open { number: making.made, process: process.map(Arc::from), connection };
                 *self.0.open.write().unwrap_or_else(PoisonError::into_inner) = Some(open.clone());
                 Ok(open)
             }
@@ -161,14 +209,28 @@ impl Link {
 
     /// Gives the connection up if this error says that it is of no use any more.
     fn judge(&self, number: u64, error: &RedisError) {
-        if !is_lost(error, self.0.topology.is_cluster()) {
-            return;
-        }
-        let mut open = self.0.open.write().unwrap_or_else(PoisonError::into_inner);
-        if open.as_ref().is_some_and(|open| open.number == number) {
+        if is_lost(error, self.0.topology.is_cluster()) && self.give_up(number) {
             tracing::warn!(%error, "the connection to Redis is lost");
-            *open = None;
         }
+    }
+
+    /// Makes the connection anew at the next request, unless that was done already.
+    fn give_up(&self, number: u64) -> bool {
+        let mut open = self.0.open.write().unwrap_or_else(PoisonError::into_inner);
+        let is_open = open.take_if(|open| open.number == number).is_some();
+        if is_open {
+            self.0.losses.send_modify(|losses| *losses += 1);
+        }
+        is_open
+    }
+}
+
+/// A user that may not ask which process it is does without.
+fn forbidden(error: RedisError) -> Result<Option<String>, RedisError> {
+    if error.is_io_error() || error.is_timeout() || error.is_connection_dropped() {
+        Err(error)
+    } else {
+        Ok(None)
     }
 }
 

@@ -18,6 +18,8 @@
 //! lanes       shares of the nonce space
 //! beats       heartbeats of the nodes
 //! news        the stream of what operators have changed
+//! rewrite     what a Redis forgot, written again
+//! provisions  the same of what operators provisioned
 //! ```
 //! A record is one hash and every script on it names that key alone, so Redis Cluster may move it at any time. All else lies
 //! elsewhere: pointers are made before the record that they lead to and believed only after a look at it, indexes are told
@@ -35,7 +37,9 @@ mod lanes;
 mod link;
 mod news;
 mod pointers;
+mod provisions;
 mod record;
+mod rewrite;
 mod script;
 mod startup;
 #[cfg(test)]
@@ -59,19 +63,21 @@ use device::Device;
 use futures_util::future::try_join_all;
 use index::Indexes;
 pub use link::Link;
+use provisions::{Provision, Provisions};
 pub use script::Script;
 pub use startup::OpenError;
+use tokio::sync::watch;
 pub use topology::SettingsError;
 use turns::Turns;
 
 use super::{
     Change, Changed, Claim, Claimed, Counts, Cursor, DeviceFilter, DeviceRecord, DocumentKey, DocumentKind,
-    Due, Expect, Fence, Lane, Page, PageRequest, Pointer, StateStore, StoreError, StoreFuture,
+    Due, Expect, Fence, Lane, Page, PageRequest, Pointer, Rewritten, StateStore, StoreError, StoreFuture,
     page::PAGE_LIMIT, value,
 };
 use crate::{
     clock,
-    cluster::{Beat, Member},
+    cluster::{Beat, Member, restore::Recent},
     config::Redis,
     identity::{DeviceId, Owner},
 };
@@ -102,10 +108,34 @@ struct Shared {
     allow_empty: bool,
     /// Devices of which a write was not answered.
     unsure: Mutex<HashSet<DeviceId>>,
-    /// Lanes that owners in this process hold.
-    held: Mutex<Vec<(Owner, u16)>>,
+    /// Lanes that owners in this process hold, and the last second that they were granted.
+    held: Mutex<Vec<(Owner, u16, u32)>>,
+    /// Which processes of Redis answered heartbeats.
+    process: Mutex<Processes>,
+    /// What this process wrote lately.
+    recent: Mutex<Recent>,
+    /// What operators provisioned lately by this process.
+    provisions: Mutex<Provisions>,
     /// Where the search for gone devices goes on: part, and behind which device.
     swept: Mutex<(u8, Vec<u8>)>,
+}
+
+/// Which processes of Redis answered heartbeats. Claims are made of one alone whose heartbeat the node has seen.
+#[derive(Debug, Default)]
+struct Processes {
+    /// The node knows what it may have forgotten.
+    known: Option<Arc<str>>,
+    last: Option<Arc<str>>,
+}
+
+impl Processes {
+    /// A heartbeat was answered. Another process is known with its second answer: by then the node has taken the first in.
+    fn answered(&mut self, process: Arc<str>) {
+        let last = self.last.replace(process);
+        if self.known.is_none() || last == self.last {
+            self.known.clone_from(&self.last);
+        }
+    }
 }
 
 impl Shared {
@@ -118,12 +148,14 @@ impl Shared {
     fn now(&self) -> u64 {
         match &self.clock {
             Some(clock) => clock(),
-            None => clock::unix_ms().saturating_add_signed(self.ahead.load(Ordering::Relaxed)),
+            None => clock::shared_ms().unwrap_or_else(|| {
+                clock::wall_ms().saturating_add_signed(self.ahead.load(Ordering::Relaxed))
+            }),
         }
     }
 
     fn set_clock(&self, now: u64) {
-        let ahead = i64::try_from(now).unwrap_or(0) - i64::try_from(clock::unix_ms()).unwrap_or(0);
+        let ahead = i64::try_from(now).unwrap_or(0) - i64::try_from(clock::wall_ms()).unwrap_or(0);
         self.ahead.store(ahead, Ordering::Relaxed);
     }
 
@@ -144,8 +176,20 @@ impl Shared {
         };
     }
 
-    fn held(&self) -> MutexGuard<'_, Vec<(Owner, u16)>> {
+    fn held(&self) -> MutexGuard<'_, Vec<(Owner, u16, u32)>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn process(&self) -> MutexGuard<'_, Processes> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn provisions(&self) -> MutexGuard<'_, Provisions> {
+        self.provisions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn indexes(&self, link: &Link) -> Indexes {
@@ -167,6 +211,8 @@ impl RedisStore {
         let client = Client::new(settings)?;
         let now = startup::check(&client).await?;
         let store = Self::with(client, None, allow_empty);
+        *store.0.recent() = Recent::new(settings.remember);
+        *store.0.provisions() = Provisions::new(settings.remember);
         store.0.set_clock(now);
         Ok(store)
     }
@@ -189,6 +235,9 @@ impl RedisStore {
             allow_empty,
             unsure: Mutex::default(),
             held: Mutex::default(),
+            process: Mutex::default(),
+            recent: Mutex::new(Recent::new(Redis::default().remember)),
+            provisions: Mutex::new(Provisions::new(Redis::default().remember)),
             swept: Mutex::default(),
         }))
     }
@@ -313,13 +362,20 @@ impl StateStore for RedisStore {
 
     fn claim(&self, device: DeviceId, owner: &Owner, claim: Claim) -> StoreFuture<Claimed> {
         let owner = owner.clone();
-        self.run_for(device, false, move |device| async move { device.claim(&owner, claim).await })
+        self.run_for(device, false, move |device| async move {
+            let claimed = device.claim(&owner, claim).await?;
+            let fence = Fence { owner, term: claimed.term, claims: claimed.claims };
+            device.shared.recent().note_claim(clock::boot(), device.id, fence, &claimed.record);
+            Ok(claimed)
+        })
     }
 
     fn commit(&self, device: DeviceId, fence: Fence, changes: Vec<Change>) -> StoreFuture<()> {
-        match Changes::of(changes) {
-            Ok(changes) => self.run_for(device, changes.weighty, move |device| async move {
-                device.commit(&fence, &changes).await
+        match Changes::of(changes.clone()) {
+            Ok(written) => self.run_for(device, written.weighty, move |device| async move {
+                device.commit(&fence, &written).await?;
+                device.shared.recent().note(clock::boot(), device.id, &fence, changes);
+                Ok(())
             }),
             Err(error) => Box::pin(std::future::ready(Err(error))),
         }
@@ -364,11 +420,25 @@ impl StateStore for RedisStore {
     }
 
     fn heartbeat(&self, member: Member, ttl: Duration) -> StoreFuture<Beat> {
+        let sent = clock::boot();
         self.run(move |shared, link| async move {
             let beat = beats::beat(&shared, &link, &member, ttl, shared.allow_empty).await?;
             shared.set_clock(beat.time_ms);
+            if member.restored == beat.back_ms {
+                shared.recent().forget(sent);
+                shared.provisions().forget(sent);
+            }
             Ok(beat)
         })
+    }
+
+    fn losses(&self) -> Option<watch::Receiver<u64>> {
+        Some(self.0.client.losses())
+    }
+
+    fn rewrite(&self) -> StoreFuture<Rewritten> {
+        let store = self.clone();
+        self.run(|_, _| async move { store.rewrite_all().await })
     }
 
     fn changes(&self, after: Option<Cursor>) -> StoreFuture<super::Changes> {
@@ -397,6 +467,8 @@ impl StateStore for RedisStore {
         let id = DeviceId::of(&document.endpoint);
         self.run_for(id, true, move |device| async move {
             let document = device.put_device(document, expect).await?;
+            let put = Provision::Put(Box::new(document.clone()));
+            device.shared.provisions().note_device(clock::boot(), id, put);
             news::add(&device.shared, &device.link, &Changed::Device(id)).await?;
             Ok(document)
         })
@@ -410,6 +482,9 @@ impl StateStore for RedisStore {
     ) -> StoreFuture<()> {
         self.run_for(device, true, move |device| async move {
             device.remove_device(expect, event).await?;
+            device.shared.recent().drop_device(device.id);
+            let removed = Provision::Removed(device.shared.now());
+            device.shared.provisions().note_device(clock::boot(), device.id, removed);
             news::add(&device.shared, &device.link, &Changed::Device(device.id)).await
         })
     }
@@ -421,7 +496,11 @@ impl StateStore for RedisStore {
     }
 
     fn remove_event(&self, device: DeviceId, event: String) -> StoreFuture<()> {
-        self.run_for(device, false, move |device| async move { device.remove_event(&event).await })
+        self.run_for(device, false, move |device| async move {
+            device.remove_event(&event).await?;
+            device.shared.recent().note_event_removed(device.id, &event);
+            Ok(())
+        })
     }
 
     fn document(&self, key: DocumentKey) -> StoreFuture<Option<value::Document>> {
@@ -430,17 +509,19 @@ impl StateStore for RedisStore {
 
     fn put_document(&self, key: DocumentKey, body: Vec<u8>, expect: Expect) -> StoreFuture<value::Document> {
         self.run(move |shared, link| async move {
-            {
-                let document = documents::put(&shared, &link, &key, &body, expect).await?;
-                news::add(&shared, &link, &Changed::Document(key)).await?;
-                Ok(document)
-            }
+            let document = documents::put(&shared, &link, &key, &body, expect).await?;
+            let put = Provision::Put(Box::new(document.clone()));
+            shared.provisions().note_document(clock::boot(), key.clone(), put);
+            news::add(&shared, &link, &Changed::Document(key)).await?;
+            Ok(document)
         })
     }
 
     fn remove_document(&self, key: DocumentKey, expect: Expect) -> StoreFuture<()> {
         self.run(move |shared, link| async move {
             documents::remove(&shared, &link, &key, expect).await?;
+            let removed = Provision::Removed(shared.now());
+            shared.provisions().note_document(clock::boot(), key.clone(), removed);
             news::add(&shared, &link, &Changed::Document(key)).await
         })
     }

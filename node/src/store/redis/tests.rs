@@ -421,3 +421,162 @@ fn a_psk_device_with_two_observations_takes_little_of_redis() {
     );
     assert!(record.parse::<f64>().unwrap() <= 1_434.0, "{record}");
 }
+
+fn beat(store: &RedisStore, restored: u64) -> Result<Beat, StoreError> {
+    let member = Member {
+        owner: owner(),
+        address: "127.0.0.1:5691".parse().unwrap(),
+        listeners: Vec::new(),
+        ready: true,
+        draining: false,
+        clock_ahead_ms: 0,
+        restored,
+    };
+    wait(store.heartbeat(member, Duration::from_secs(10)))
+}
+
+#[test]
+fn what_a_redis_forgot_is_written_again_with_all_that_leads_to_it() {
+    if !server::available() {
+        return;
+    }
+    let redis = server::Redis::start();
+    let store = open(&settings(&redis)).unwrap();
+    let (one, given_up, other) = (DeviceId::of("one"), DeviceId::of("given up"), DeviceId::of("other"));
+    let fence = claim(&store, "one").unwrap();
+    registers(&store, "one", &fence, 1).unwrap();
+    let peer = "192.0.2.1:5683".parse().ok();
+    let address = Change::Address { peer, local: None, by_address: true };
+    wait(store.commit(one, fence.clone(), vec![address])).unwrap();
+    let up = claim(&store, "given up").unwrap();
+    registers(&store, "given up", &up, 2).unwrap();
+    wait(store.commit(given_up, up, vec![Change::Passive])).unwrap();
+    let theirs = claim(&store, "other").unwrap();
+    registers(&store, "other", &theirs, 3).unwrap();
+    let before = [one, given_up].map(|device| wait(store.load(device)).unwrap().unwrap());
+    redis.command(&["FLUSHALL"]);
+    // Somebody else has one of them by now, from another part of the network.
+    let stranger = open(&settings(&redis)).unwrap();
+    let b = Owner { node: "b".into(), boot: 1 };
+    let term = theirs.term + 60_000;
+    let fence_of_b = Fence { owner: b.clone(), term, claims: 1 };
+    wait(stranger.commit(other, fence_of_b, vec![Change::Deadline(None)])).unwrap();
+
+    let rewritten = wait(store.rewrite()).unwrap();
+    assert_eq!(rewritten, Rewritten { provisions: 0, devices: 2, refused: 1, failed: 0 });
+    assert_eq!([one, given_up].map(|device| wait(store.load(device)).unwrap().unwrap()), before);
+    assert!(before[1].header.passive);
+    assert_eq!(wait(store.load(other)).unwrap().unwrap().header.owner, Some(b));
+    let id = RegistrationId::from_random([1; 16]);
+    assert_eq!(wait(stranger.resolve(Pointer::Registration(id))).unwrap(), Some(one));
+    assert_eq!(wait(stranger.resolve(Pointer::Address(peer.unwrap()))).unwrap(), Some(one));
+    let due = wait(stranger.due(10, None, 10)).unwrap();
+    assert_eq!(due.iter().map(|due| due.device).collect::<Vec<_>>(), [one, given_up]);
+    assert_eq!(wait(stranger.counts()).unwrap().registered, 2);
+    // Once more changes nothing, and the owner goes on in its term.
+    assert_eq!(wait(store.rewrite()).unwrap(), Rewritten { devices: 2, ..Rewritten::default() });
+    wait(store.commit(one, fence, vec![Change::Deadline(Some(77))])).unwrap();
+    assert_eq!(wait(store.load(one)).unwrap().unwrap().header.deadline, Some(77));
+}
+
+#[test]
+fn only_pointers_that_were_forgotten_are_made_again_too() {
+    if !server::available() {
+        return;
+    }
+    let redis = server::Redis::start();
+    let store = open(&settings(&redis)).unwrap();
+    let fence = claim(&store, "one").unwrap();
+    registers(&store, "one", &fence, 1).unwrap();
+    let id = RegistrationId::from_random([1; 16]);
+    // In a Redis Cluster it may lie at another master than the record.
+    redis.command(&["DEL", &format!("gw:rd:{id}")]);
+    assert_eq!(wait(store.resolve(Pointer::Registration(id.clone()))).unwrap(), None);
+    assert_eq!(wait(store.rewrite()).unwrap().devices, 1);
+    assert_eq!(wait(store.resolve(Pointer::Registration(id))).unwrap(), Some(DeviceId::of("one")));
+}
+
+#[test]
+fn nothing_is_claimed_from_another_process_of_redis_before_heartbeats_showed_it() {
+    if !server::available() {
+        return;
+    }
+    let mut redis = server::Redis::start();
+    let store = open(&settings(&redis)).unwrap();
+    let first = beat(&store, 0).unwrap();
+    claim(&store, "one").unwrap();
+    let losses = store.losses().unwrap();
+    redis.kill();
+    assert!(claim(&store, "one").is_err());
+    assert!(losses.has_changed().unwrap(), "whoever watches the connections hears of it");
+    redis.restart();
+    // It answers, and yet no claim is made: it may have forgotten whose the device is.
+    until_it_answers(|| wait(store.load(DeviceId::of("one"))));
+    assert_eq!(reason(claim(&store, "one")), "no heartbeat of this process of Redis yet");
+    let back = until_it_answers(|| beat(&store, first.back_ms));
+    assert_ne!(back.back_ms, first.back_ms, "its coming back is known to all");
+    // The node has not taken that in before its next heartbeat.
+    reason(claim(&store, "one"));
+    let again = beat(&store, first.back_ms).unwrap();
+    assert_eq!(again.back_ms, back.back_ms);
+    until_it_answers(|| claim(&store, "one"));
+}
+
+#[test]
+fn what_operators_provisioned_and_redis_forgot_is_provisioned_again_unless_somebody_did_better() {
+    if !server::available() {
+        return;
+    }
+    let redis = server::Redis::start();
+    let (store, other) = (open(&settings(&redis)).unwrap(), open(&settings(&redis)).unwrap());
+    let device = |endpoint: &str, profile: &str| value::Device {
+        endpoint: endpoint.into(),
+        profile: profile.into(),
+        ..value::Device::default()
+    };
+    let profile = DocumentKey::Profile("p".into());
+    wait(store.put_device(device("kept", "one"), Expect::Absent)).unwrap();
+    wait(store.put_device(device("changed", "one"), Expect::Absent)).unwrap();
+    wait(store.put_device(device("gone", "one"), Expect::Absent)).unwrap();
+    wait(store.put_document(profile.clone(), b"body".to_vec(), Expect::Absent)).unwrap();
+    redis.command(&["FLUSHALL"]);
+    wait(other.put_device(device("changed", "two"), Expect::Absent)).unwrap();
+    wait(other.put_device(device("gone", "two"), Expect::Absent)).unwrap();
+    wait(other.remove_device(DeviceId::of("gone"), Expect::Any, None)).unwrap();
+    assert_eq!(wait(store.rewrite()).unwrap().provisions, 2);
+    let profile_of = |endpoint: &str| {
+        let record = wait(other.load(DeviceId::of(endpoint))).unwrap();
+        record.and_then(|record| record.document).map(|document| document.profile)
+    };
+    assert_eq!(profile_of("kept").as_deref(), Some("one"));
+    assert_eq!(profile_of("changed").as_deref(), Some("two"));
+    assert_eq!(profile_of("gone"), None);
+    assert_eq!(wait(other.document(profile)).unwrap().unwrap().body, b"body");
+    // And what was removed is removed once more.
+    wait(store.remove_device(DeviceId::of("kept"), Expect::Any, None)).unwrap();
+    redis.command(&["FLUSHALL"]);
+    let stale = wait(other.put_device(device("kept", "one"), Expect::Absent)).unwrap();
+    assert!(stale.revision > 0);
+    wait(store.rewrite()).unwrap();
+    assert_eq!(profile_of("kept").as_deref(), Some("one"), "what was provisioned after the removal stays");
+}
+
+#[test]
+fn a_lane_goes_on_in_an_older_copy_where_another_had_it() {
+    if !server::available() {
+        return;
+    }
+    let redis = server::Redis::start();
+    let store = open(&settings(&redis)).unwrap();
+    let lane = wait(store.take_lanes(&owner(), 1)).unwrap()[0];
+    let stranger = |till: u32| {
+        // Version, the last second, boot id and name, as lua/lanes.lua has them.
+        let script = "redis.call('HSET', 'gw:lane', ARGV[1], '\\1' .. struct.pack('>I4', ARGV[2]) .. '\\0\\0\\0\\0\\0\\0\\0\\9' .. 'b')";
+        redis.command(&["EVAL", script, "1", "gw:lane", &lane.number.to_string(), &till.to_string()]);
+    };
+    stranger(lane.until - 100);
+    let until = wait(store.extend_lanes(&owner(), lane.until)).unwrap();
+    assert!(until > lane.until);
+    stranger(until);
+    assert_eq!(wait(store.extend_lanes(&owner(), until)), Err(StoreError::LanesLost));
+}

@@ -111,6 +111,25 @@ impl Topology {
 }
 
 impl Connection {
+    /// Which process of which history it leads to, as heartbeats name it; `None`: to several, or it does not say.
+    pub(super) async fn process(&self) -> RedisResult<Option<String>> {
+        if matches!(self, Self::Cluster(_)) {
+            return Ok(None);
+        }
+        let (server, replication) = (info_of("server"), info_of("replication"));
+        let texts = [self.clone().send(server).await?, self.clone().send(replication).await?];
+        Ok(process_of(&texts[0], &texts[1]))
+    }
+
+    /// The same of each master of a Redis Cluster; of any other nothing.
+    pub(super) async fn processes(&self) -> RedisResult<Vec<String>> {
+        if !matches!(self, Self::Cluster(_)) {
+            return Ok(Vec::new());
+        }
+        let all = self.clone().send_to_all(Cmd::new().arg("INFO").to_owned()).await?;
+        Ok(all.iter().filter_map(|info| process_of(info, info)).collect())
+    }
+
     /// Sends a command to where its key is.
     pub(super) async fn send(self, command: Cmd) -> RedisResult<Value> {
         match self {
@@ -145,6 +164,24 @@ impl Connection {
             }
         }
     }
+}
+
+fn info_of(section: &str) -> Cmd {
+    Cmd::new().arg("INFO").arg(section).to_owned()
+}
+
+/// `run_id/master_replid`, as lua/beat.lua writes it.
+fn process_of(server: &Value, replication: &Value) -> Option<String> {
+    let field = |info: &Value, name: &str| {
+        let text = match info {
+            Value::BulkString(bytes) => std::str::from_utf8(bytes).ok()?,
+            Value::SimpleString(text) | Value::VerbatimString { text, .. } => text,
+            _ => return None,
+        };
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+        Some(value.trim().to_owned())
+    };
+    Some(format!("{}/{}", field(server, "run_id")?, field(replication, "master_replid")?))
 }
 
 fn info(address: ConnectionAddr, user: RedisConnectionInfo) -> RedisResult<ConnectionInfo> {

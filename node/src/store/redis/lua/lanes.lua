@@ -25,7 +25,8 @@ if ARGV[5] == 'take' then
     if #taken == count then break end
     local lane = held[number]
     if not lane or lane.till + REST < seconds then
-      local from = math.max(seconds, lane and lane.till + 1 or 0)
+      -- Of one that nobody is known to have had, a holder may have been forgotten, who was granted no more than this.
+      local from = math.max(seconds, (lane and lane.till or seconds + ahead) + 1)
       taken[#taken + 1] = {number, from, math.min(from + ahead, LAST)}
     end
   end
@@ -38,15 +39,16 @@ if ARGV[5] == 'take' then
   return out
 end
 
--- The holder's clock, then the lanes that it knows it has: one that Redis has forgotten is its own still.
+-- The holder's clock, then the lanes that it knows it has and the last second that it was granted of each: one that Redis has
+-- forgotten is its own still. Whoever knows of a later second had it last.
 local second, mine = tonumber(ARGV[6]), {}
 for number, lane in pairs(held) do
   if lane.holder == me then mine[number] = lane.till end
 end
-for at = 7, #ARGV do
-  local number = tonumber(ARGV[at])
-  if held[number] and held[number].holder ~= me then return {'lost'} end
-  mine[number] = mine[number] or 0
+for at = 7, #ARGV, 2 do
+  local number, till = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
+  if held[number] and held[number].holder ~= me and held[number].till >= till then return {'lost'} end
+  mine[number] = math.max(mine[number] or 0, till)
 end
 local first = LAST + 1
 for number, till in pairs(mine) do
