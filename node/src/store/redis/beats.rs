@@ -30,7 +30,7 @@ pub(super) async fn beat(
     let whose = [&member.owner.boot.to_be_bytes()[..], member.owner.node.as_bytes()].concat();
     let (says, ttl) = (encode(member), ttl.as_millis().to_string());
     let mut name = if allow_empty { entropy::u64().to_be_bytes().to_vec() } else { Vec::new() };
-    if allow_empty && member.restored != 0 {
+    if allow_empty && shared.process().known.is_some() {
         // It has seen data before, which are gone.
         name.push(1);
     }
