@@ -43,17 +43,11 @@ pub(super) enum Bug {
     JoinsAtOnce,
     /// What a store forgot is not written again.
     NothingRestored,
-    /// It counts as written before it is.
-    RestoredTooSoon,
-    /// It is written over what is being written meanwhile.
-    RestoredOverWrites,
-    /// Only the fact of a claim is written again, not what it was answered with.
-    ClaimedRecordForgotten,
 }
 
 impl Bug {
     /// Those that show in schedules; the others show in the simulation of lanes.
-    pub(super) const IN_SCHEDULES: [Self; 19] = [
+    pub(super) const IN_SCHEDULES: [Self; 16] = [
         Self::AnswerBeforeWrite,
         Self::RefusedWriteCounts,
         Self::ClaimByEarlierLoad,
@@ -70,9 +64,6 @@ impl Bug {
         Self::AnswerNotStored,
         Self::PauseNotNoticed,
         Self::NothingRestored,
-        Self::RestoredTooSoon,
-        Self::RestoredOverWrites,
-        Self::ClaimedRecordForgotten,
     ];
     /// Those that show in the simulation of lanes.
     pub(super) const IN_LANES: [Self; 3] = [Self::LaneDoesNotRest, Self::NonceAboveUntil, Self::JoinsAtOnce];

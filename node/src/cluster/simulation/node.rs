@@ -564,17 +564,11 @@ impl Node {
             _ => self.recent.devices(),
         };
         self.restoring = Restoring { back, left, asked: 0 };
-        if self.bug == Some(Bug::RestoredTooSoon) {
-            self.restored = back;
-        }
         self.restore_next();
     }
 
     fn restore_next(&mut self) {
-        let hasty = self.bug == Some(Bug::RestoredOverWrites);
-        let busy = |pending: &Pending, of: DeviceId| {
-            !hasty && matches!(pending, Pending::Commit { device, .. } if *device == of)
-        };
+        let busy = |pending: &Pending, of: DeviceId| matches!(pending, Pending::Commit { device, .. } if *device == of);
         let back = self.restoring.back;
         for device in std::mem::take(&mut self.restoring.left) {
             if self.pending.values().any(|pending| busy(pending, device)) {
@@ -944,11 +938,7 @@ impl Node {
             Err(_) => return self.give_up(id),
         };
         let fence = Fence { owner: self.owner.clone(), term: claimed.term, claims: claimed.claims };
-        if self.bug == Some(Bug::ClaimedRecordForgotten) {
-            self.recent.note(boot, device, &fence, Vec::new());
-        } else {
-            self.recent.note_claim(boot, device, fence.clone(), &claimed.record);
-        }
+        self.recent.note_claim(boot, device, fence.clone(), &claimed.record);
         if self.bug == Some(Bug::ClaimByEarlierLoad)
             && let Some(loaded) = &finding.first
         {
