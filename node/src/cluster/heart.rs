@@ -233,7 +233,7 @@ impl Heart {
                 }
                 // At the next heartbeat once more.
                 Err(error) => {
-                    tracing::warn!(%error, "the store is back, but does not take what it may have forgotten")
+                    tracing::warn!(%error, "the store is back, but does not take what it may have forgotten");
                 }
             }
         });
@@ -301,5 +301,5 @@ async fn lost(losses: &mut Option<watch::Receiver<u64>>) {
     {
         return;
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }

@@ -491,7 +491,7 @@ fn only_pointers_that_were_forgotten_are_made_again_too() {
     let id = RegistrationId::from_random([1; 16]);
     // In a Redis Cluster it may lie at another master than the record.
     redis.command(&["DEL", &format!("gw:rd:{id}")]);
-    assert_eq!(wait(store.resolve(Pointer::Registration(id.clone()))).unwrap(), None);
+    assert_eq!(wait(store.resolve(Pointer::Registration(id))).unwrap(), None);
     assert_eq!(wait(store.rewrite()).unwrap().devices, 1);
     assert_eq!(wait(store.resolve(Pointer::Registration(id))).unwrap(), Some(DeviceId::of("one")));
 }
