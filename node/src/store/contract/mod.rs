@@ -91,6 +91,7 @@ macro_rules! suite {
                 pointers:
                     a_registration_id_leads_to_its_device_until_it_is_replaced,
                     a_registration_id_belongs_to_one_device,
+                    of_two_registrations_in_one_commit_the_last_counts,
                     a_psk_identity_belongs_to_one_device,
                     an_address_belongs_to_the_last_who_came_from_it,
                     what_a_credential_names_belongs_to_one_device;

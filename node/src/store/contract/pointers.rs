@@ -48,6 +48,15 @@ pub(super) fn a_registration_id_belongs_to_one_device(subject: &mut dyn Subject)
     );
 }
 
+pub(super) fn of_two_registrations_in_one_commit_the_last_counts(subject: &mut dyn Subject) {
+    let (one, two) = (owned(subject, "one"), owned(subject, "two"));
+    registers(subject, "one", &one, 1).unwrap();
+    let changes = [1, 2].map(|n| Change::Registration(Box::new(registration("two", n)))).to_vec();
+    assert_eq!(wait(subject.store().commit(device("two"), two, changes)), Ok(()));
+    let rd = |n| Pointer::Registration(registration_id(n));
+    assert_eq!((found(subject, rd(1)), found(subject, rd(2))), (Some(device("one")), Some(device("two"))));
+}
+
 pub(super) fn a_psk_identity_belongs_to_one_device(subject: &mut dyn Subject) {
     let put = |endpoint: &str, identity: &[u8]| {
         let credential = value::Credential { psk_identity: identity.to_vec(), ..Default::default() };

@@ -15,6 +15,9 @@ pub(super) struct Changes {
     pub(super) args: Vec<Vec<u8>>,
     /// Pointers that must be the device's before the record is written.
     pub(super) unique: Vec<Pointer>,
+    /// The ids of the registration and of the answered request that remain: of several the last.
+    registered: Option<Pointer>,
+    applied: Option<Pointer>,
     /// Some of them are new for sure: they are reserved without asking the record first.
     pub(super) new: bool,
     /// The device is at its address now, whoever was there.
@@ -35,6 +38,12 @@ impl Changes {
         for change in changes {
             all.add(change)?;
         }
+        let ids = [all.registered.take(), all.applied.take()];
+        for pointer in ids.into_iter().flatten() {
+            if !all.unique.contains(&pointer) {
+                all.unique.push(pointer);
+            }
+        }
         Ok(all)
     }
 
@@ -47,22 +56,18 @@ impl Changes {
         self.due = if self.due == 0 { at } else { at.min(self.due) };
     }
 
-    fn registration_id(&mut self, id: &str) -> Result<(), StoreError> {
+    fn registration_id(id: &str) -> Result<Option<Pointer>, StoreError> {
         if id.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         let id = RegistrationId::parse(id).ok_or(StoreError::Invalid { what: "a registration id" })?;
-        let pointer = Pointer::Registration(id);
-        if !self.unique.contains(&pointer) {
-            self.unique.push(pointer);
-        }
-        Ok(())
+        Ok(Some(Pointer::Registration(id)))
     }
 
     fn add(&mut self, change: Change) -> Result<(), StoreError> {
         match change {
             Change::Registration(registration) => {
-                self.registration_id(&registration.id)?;
+                self.registered = Self::registration_id(&registration.id)?;
                 let new = registration.registered_at == registration.updated_at;
                 self.new |= new;
                 self.labels.push(if new { "register" } else { "update" });
@@ -71,12 +76,13 @@ impl Changes {
                 self.put("R", [registration.id.into_bytes(), value]);
             }
             Change::RemoveRegistration => {
+                self.registered = None;
                 self.weighty = true;
                 self.labels.push("deregister");
                 self.put("r", []);
             }
             Change::Applied(applied) => {
-                self.registration_id(&applied.registration)?;
+                self.applied = Self::registration_id(&applied.registration)?;
                 let (until, value) = (applied_until(&applied), with_id(&applied.registration, &applied));
                 let until = until.to_be_bytes().to_vec();
                 self.put("A", [applied.registration.into_bytes(), until, value]);
