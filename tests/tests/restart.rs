@@ -274,13 +274,9 @@ fn a_device_whose_register_was_committed_in_a_crash_is_observed(store: &Store) {
     node.wait_end();
     node.restart();
     assert_eq!(raw.exchange(&register).code(), "2.01");
-    // One after the other, in the order in which the store gives them out.
-    let mut left = vec!["GET /3/0/9".to_owned(), "GET /3303/0/5700".to_owned()];
-    while !left.is_empty() {
-        let observe = raw.next("an observation", |message| left.contains(&message.target()));
+    for path in ["/3/0/9", "/3303/0/5700"] {
+        let observe = raw.next_request(&format!("GET {path}"));
         assert_eq!(observe.number(CoapOption::Observe), Some(0));
-        left.retain(|target| *target != observe.target());
-        let path = observe.target().split_off("GET ".len());
         let value = format!(r#"[{{"n":"{path}","v":5}}]"#);
         raw.send(&observe.answer("2.05").observe(1).format(110).payload(value));
     }

@@ -145,10 +145,14 @@ impl Observations {
         self.list.iter().find(|observation| observation.target == *target)
     }
 
-    /// Tasks for those that the device has not confirmed.
-    pub(super) fn unconfirmed(&self) -> Vec<Task> {
-        let open = self.list.iter().filter(|observation| observation.state != State::Active);
-        open.map(|observation| Task::Observe(observation.token)).collect()
+    /// Tasks for those that the device has not confirmed, in the order of these targets: a store gives them out in any.
+    pub(super) fn unconfirmed(&self, order: &[Target]) -> Vec<Task> {
+        let mut open: Vec<_> =
+            self.list.iter().filter(|observation| observation.state != State::Active).collect();
+        open.sort_by_cached_key(|observation| {
+            order.iter().position(|target| *target == observation.target).unwrap_or(usize::MAX)
+        });
+        open.into_iter().map(|observation| Task::Observe(observation.token)).collect()
     }
 
     pub(super) fn push(&mut self, observation: Observation) {

@@ -33,7 +33,7 @@ impl Core {
         let Some(registered) = self.registered.as_deref() else { return };
         let done = registered.started.as_ref() == Some(&name_and_revision(&self.profile));
         if done {
-            let pending = self.observations.unconfirmed();
+            let pending = self.observations.unconfirmed(&[]);
             self.downlinks.tasks.extend(pending);
             return;
         }
@@ -47,7 +47,7 @@ impl Core {
             plan.attributes.iter().map(|(path, set)| Task::WriteAttributes(*path, set.clone())).collect();
         tasks.extend(plan.reads.into_iter().map(Task::Read));
         self.downlinks.tasks.extend(tasks);
-        let pending = self.observations.unconfirmed();
+        let pending = self.observations.unconfirmed(&plan.observations);
         self.downlinks.tasks.extend(pending);
     }
 
