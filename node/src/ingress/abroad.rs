@@ -51,14 +51,9 @@ impl Router {
             if let (Step::Present(owner), Some((association, first))) = (&step, &found) {
                 let owner = owner.clone();
                 let present = self.present_of(device, Some(*association), first, false);
-                let relayed = present.is_none();
-                let asked = match present {
-                    Some(present) => self.process.neighbours.present(&owner, present),
-                    // A peer has left it to us. It may be the owner itself, which is about to have given the device up.
-                    None => self.process.neighbours.release(&owner, device, false),
-                };
-                step = search.ask(&owner, asked, false).await;
-                if !relayed && matches!(step, Step::Leave(_)) {
+                let handed;
+                (step, handed) = self.ask_owner(&mut search, &owner, device, present).await;
+                if handed {
                     self.metrics.session_lookups[Lookup::Node].increment(1);
                     self.present_rest(secure, wanted, device, (*association, first), &owner);
                     return;
@@ -88,6 +83,25 @@ impl Router {
                 }
             }
         }
+    }
+
+    /// Presents a datagram to its device's owner; one that a peer has left to us, `None`, has the owner give the device up: it may be
+    /// that peer, about to have done so. `true`: the owner has the datagram.
+    async fn ask_owner(
+        &self,
+        search: &mut Search,
+        owner: &Member,
+        device: DeviceId,
+        present: Option<neighbours::Present>,
+    ) -> (Step, bool) {
+        let presented = present.is_some();
+        let asked = match present {
+            Some(present) => self.process.neighbours.present(owner, present),
+            None => self.process.neighbours.release(owner, device, false),
+        };
+        let step = search.ask(owner, asked, false).await;
+        let handed = presented && matches!(step, Step::Leave(_));
+        (step, handed)
     }
 
     /// The question about a datagram; `None`: it came from a peer.
@@ -168,13 +182,9 @@ impl Router {
                 let owner = owner.clone();
                 let mut presents = datagrams().filter_map(|it| self.present_of(device, None, &it, false));
                 let first = presents.next();
-                let relayed = first.is_none();
-                let asked = match first {
-                    Some(first) => self.process.neighbours.present(&owner, first),
-                    None => self.process.neighbours.release(&owner, device, false),
-                };
-                step = search.ask(&owner, asked, false).await;
-                if !relayed && matches!(step, Step::Leave(_)) {
+                let handed;
+                (step, handed) = self.ask_owner(&mut search, &owner, device, first).await;
+                if handed {
                     self.metrics.session_lookups[Lookup::Node].increment(1);
                     return presents.for_each(|present| self.hand(&owner, present));
                 }
