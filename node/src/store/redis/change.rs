@@ -33,7 +33,7 @@ pub(super) struct Changes {
 }
 
 impl Changes {
-    pub(super) fn of(changes: Vec<Change>) -> Result<Self, StoreError> {
+    pub(super) fn of(changes: &[Change]) -> Result<Self, StoreError> {
         let mut all = Self::default();
         for change in changes {
             all.add(change)?;
@@ -64,7 +64,7 @@ impl Changes {
         Ok(Some(Pointer::Registration(id)))
     }
 
-    fn add(&mut self, change: Change) -> Result<(), StoreError> {
+    fn add(&mut self, change: &Change) -> Result<(), StoreError> {
         match change {
             Change::Registration(registration) => {
                 self.registered = Self::registration_id(&registration.id)?;
@@ -72,8 +72,8 @@ impl Changes {
                 self.new |= new;
                 self.labels.push(if new { "register" } else { "update" });
                 self.weighty = true;
-                let value = with_id(&registration.id, &*registration);
-                self.put("R", [registration.id.into_bytes(), value]);
+                let value = with_id(&registration.id, &**registration);
+                self.put("R", [registration.id.clone().into_bytes(), value]);
             }
             Change::RemoveRegistration => {
                 self.registered = None;
@@ -83,38 +83,38 @@ impl Changes {
             }
             Change::Applied(applied) => {
                 self.applied = Self::registration_id(&applied.registration)?;
-                let (until, value) = (applied_until(&applied), with_id(&applied.registration, &applied));
+                let (until, value) = (applied_until(applied), with_id(&applied.registration, applied));
                 let until = until.to_be_bytes().to_vec();
-                self.put("A", [applied.registration.into_bytes(), until, value]);
+                self.put("A", [applied.registration.clone().into_bytes(), until, value]);
             }
             Change::Observation(observation) => {
-                let value = plain(None, &observation);
-                self.put("O", [observation.token, value]);
+                let value = plain(None, observation);
+                self.put("O", [observation.token.clone(), value]);
             }
-            Change::RemoveObservation(token) => self.put("o", [token]),
+            Change::RemoveObservation(token) => self.put("o", [token.clone()]),
             Change::ClearObservations => self.put("Z", []),
             Change::Operation(operation) => {
                 self.weighty = true;
                 self.due(operation.due_at);
-                let value = plain(Some(operation.due_at), &*operation);
-                self.put("Q", [operation.id.into_bytes(), value]);
+                let value = plain(Some(operation.due_at), &**operation);
+                self.put("Q", [operation.id.clone().into_bytes(), value]);
             }
-            Change::RemoveOperation(id) => self.put("q", [id.into_bytes()]),
+            Change::RemoveOperation(id) => self.put("q", [id.clone().into_bytes()]),
             Change::Event(event) => {
                 self.due(event.time);
-                let value = plain(Some(event.time), &event);
-                self.put("X", [event.id.into_bytes(), value]);
+                let value = plain(Some(event.time), event);
+                self.put("X", [event.id.clone().into_bytes(), value]);
             }
             Change::Address { peer, local, by_address } => {
-                self.address_taken |= by_address;
+                self.address_taken |= *by_address;
                 let bytes = |address: Option<_>| address.map(address_bytes).unwrap_or_default();
-                let peer = value::Header { peer: bytes(peer), ..value::Header::default() };
-                let local = value::Header { local: bytes(local), ..value::Header::default() };
-                let by_address = if by_address { b"1" } else { b"0" };
+                let peer = value::Header { peer: bytes(*peer), ..value::Header::default() };
+                let local = value::Header { local: bytes(*local), ..value::Header::default() };
+                let by_address = if *by_address { b"1" } else { b"0" };
                 self.put("D", [peer.encode_to_vec(), local.encode_to_vec(), by_address.to_vec()]);
             }
             Change::PathNode(node) => {
-                let node = value::Header { path_node: (*node).to_owned(), ..value::Header::default() };
+                let node = value::Header { path_node: (**node).to_owned(), ..value::Header::default() };
                 self.put("N", [node.encode_to_vec()]);
             }
             Change::Deadline(deadline) => {
@@ -128,7 +128,7 @@ impl Changes {
                 }
                 self.new = true;
                 self.session_moved |= session.peer.is_some();
-                self.put("S", [session.association.as_bytes().to_vec(), session::encode(&session)]);
+                self.put("S", [session.association.as_bytes().to_vec(), session::encode(session)]);
             }
             Change::Promote { association, expires_at } => {
                 self.session_moved = true;
@@ -137,17 +137,17 @@ impl Changes {
             Change::CloseSession(association) => self.put("C", [association.as_bytes().to_vec()]),
             Change::RemoveSession(association) => self.put("c", [association.as_bytes().to_vec()]),
             Change::Marks { association, numbers, heard_at, expires_at, keep_answer } => {
-                let Numbers { write_mark, read_floor, read_window } = numbers;
-                let numbers = [write_mark, read_floor, read_window, heard_at, expires_at];
+                let Numbers { write_mark, read_floor, read_window } = *numbers;
+                let numbers = [write_mark, read_floor, read_window, *heard_at, *expires_at];
                 let numbers = numbers.map(u64::to_be_bytes).concat();
-                let keep = if keep_answer { b"1" } else { b"0" };
+                let keep = if *keep_answer { b"1" } else { b"0" };
                 self.put("M", [association.as_bytes().to_vec(), numbers, keep.to_vec()]);
             }
             Change::SessionAddress { association, peer, local } => {
                 self.session_moved |= peer.is_some();
                 let bytes = |address: Option<_>| address.map(address_bytes).unwrap_or_default();
-                let peer = value::Session { peer: bytes(peer), ..value::Session::default() };
-                let local = value::Session { local: bytes(local), ..value::Session::default() };
+                let peer = value::Session { peer: bytes(*peer), ..value::Session::default() };
+                let local = value::Session { local: bytes(*local), ..value::Session::default() };
                 let association = association.as_bytes().to_vec();
                 self.put("E", [association, peer.encode_to_vec(), local.encode_to_vec()]);
             }

@@ -371,7 +371,7 @@ impl StateStore for RedisStore {
     }
 
     fn commit(&self, device: DeviceId, fence: Fence, changes: Vec<Change>) -> StoreFuture<()> {
-        match Changes::of(changes.clone()) {
+        match Changes::of(&changes) {
             Ok(written) => self.run_for(device, written.weighty, move |device| async move {
                 device.commit(&fence, &written).await?;
                 device.shared.recent().note(clock::boot(), device.id, &fence, changes);

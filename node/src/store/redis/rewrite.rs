@@ -53,7 +53,7 @@ impl Device {
         let mut tries =
             [again.over(stored.as_ref()), once_more.instead_of_sessions(stored.as_ref())].into_iter();
         while let Some(Some(changes)) = tries.next() {
-            match self.commit(&fence, &Changes::of(changes)?).await {
+            match self.commit(&fence, &Changes::of(&changes)?).await {
                 Ok(()) => return Ok(Outcome::Written),
                 Err(StoreError::Refused(_)) => break,
                 Err(StoreError::Invalid { .. }) => {}

@@ -18,6 +18,13 @@ fn open(settings: &Redis) -> Result<RedisStore, OpenError> {
     runtime.block_on(RedisStore::open(settings, true))
 }
 
+/// A server and a store on it; `None`: there is no Redis here.
+fn started() -> Option<(server::Redis, RedisStore)> {
+    let redis = server::available().then(server::Redis::start)?;
+    let store = open(&settings(&redis)).unwrap();
+    Some((redis, store))
+}
+
 fn owner() -> Owner {
     Owner { node: "a".into(), boot: 1 }
 }
@@ -58,11 +65,7 @@ fn reason<T: std::fmt::Debug>(answer: Result<T, StoreError>) -> String {
 
 #[test]
 fn word_for_a_run_is_kept_for_it_and_taken_once() {
-    if !server::available() {
-        return;
-    }
-    let server = server::Redis::start();
-    let store = open(&settings(&server)).unwrap();
+    let Some((_redis, store)) = started() else { return };
     let devices = ["a", "b"].map(DeviceId::of);
     for device in devices {
         wait(store.tell(&owner(), device)).unwrap();
@@ -75,11 +78,7 @@ fn word_for_a_run_is_kept_for_it_and_taken_once() {
 
 #[test]
 fn a_redis_that_was_killed_is_found_again_with_what_was_answered() {
-    if !server::available() {
-        return;
-    }
-    let mut redis = server::Redis::start();
-    let store = open(&settings(&redis)).unwrap();
+    let Some((mut redis, store)) = started() else { return };
     let fence = claim(&store, "ep").unwrap();
     registers(&store, "ep", &fence, 1).unwrap();
     let written = wait(store.load(DeviceId::of("ep"))).unwrap();
@@ -95,11 +94,7 @@ fn a_redis_that_was_killed_is_found_again_with_what_was_answered() {
 
 #[test]
 fn a_redis_that_knows_no_script_any_more_is_given_them_again() {
-    if !server::available() {
-        return;
-    }
-    let redis = server::Redis::start();
-    let store = open(&settings(&redis)).unwrap();
+    let Some((redis, store)) = started() else { return };
     let fence = claim(&store, "ep").unwrap();
     redis.command(&["SCRIPT", "FLUSH"]);
     registers(&store, "ep", &fence, 1).unwrap();
@@ -107,11 +102,7 @@ fn a_redis_that_knows_no_script_any_more_is_given_them_again() {
 
 #[test]
 fn what_a_redis_that_stood_still_finds_in_old_connections_undoes_nothing() {
-    if !server::available() {
-        return;
-    }
-    let redis = server::Redis::start();
-    let store = open(&settings(&redis)).unwrap();
+    let Some((redis, store)) = started() else { return };
     let fence = claim(&store, "ep").unwrap();
     registers(&store, "ep", &fence, 1).unwrap();
     redis.pause();
@@ -130,16 +121,12 @@ fn what_a_redis_that_stood_still_finds_in_old_connections_undoes_nothing() {
 
 #[test]
 fn a_late_write_of_the_same_owner_is_refused() {
-    if !server::available() {
-        return;
-    }
-    let redis = server::Redis::start();
-    let store = open(&settings(&redis)).unwrap();
+    let Some((_redis, store)) = started() else { return };
     let fence = claim(&store, "ep").unwrap();
     let write = |number: u64, deadline| {
         let fence = fence.clone();
         wait(store.run_for(DeviceId::of("ep"), false, move |device| async move {
-            let changes = Changes::of(vec![Change::Deadline(Some(deadline))])?;
+            let changes = Changes::of(&[Change::Deadline(Some(deadline))])?;
             device.try_commit(&fence, &changes, number).await
         }))
     };
@@ -153,11 +140,7 @@ fn a_late_write_of_the_same_owner_is_refused() {
 
 #[test]
 fn what_a_crash_left_half_done_is_mended_by_the_next_claim() {
-    if !server::available() {
-        return;
-    }
-    let redis = server::Redis::start();
-    let store = open(&settings(&redis)).unwrap();
+    let Some((redis, store)) = started() else { return };
     let fence = claim(&store, "ep").unwrap();
     registers(&store, "ep", &fence, 1).unwrap();
     // As if its owner had died after the record was written, and before all that follows from it.
@@ -178,11 +161,7 @@ fn what_a_crash_left_half_done_is_mended_by_the_next_claim() {
 
 #[test]
 fn what_nothing_keeps_goes_by_itself() {
-    if !server::available() {
-        return;
-    }
-    let redis = server::Redis::start();
-    let store = open(&settings(&redis)).unwrap();
+    let Some((redis, store)) = started() else { return };
     let ttl = |key: &str| redis.command(&["PTTL", key]).trim().parse::<i64>().unwrap();
     let record = format!("gw:{{{}}}", DeviceId::of("ep"));
     let fence = claim(&store, "ep").unwrap();
@@ -437,11 +416,7 @@ fn beat(store: &RedisStore, restored: u64) -> Result<Beat, StoreError> {
 
 #[test]
 fn what_a_redis_forgot_is_written_again_with_all_that_leads_to_it() {
-    if !server::available() {
-        return;
-    }
-    let redis = server::Redis::start();
-    let store = open(&settings(&redis)).unwrap();
+    let Some((redis, store)) = started() else { return };
     let (one, given_up, other) = (DeviceId::of("one"), DeviceId::of("given up"), DeviceId::of("other"));
     let fence = claim(&store, "one").unwrap();
     registers(&store, "one", &fence, 1).unwrap();
@@ -481,11 +456,7 @@ fn what_a_redis_forgot_is_written_again_with_all_that_leads_to_it() {
 
 #[test]
 fn only_pointers_that_were_forgotten_are_made_again_too() {
-    if !server::available() {
-        return;
-    }
-    let redis = server::Redis::start();
-    let store = open(&settings(&redis)).unwrap();
+    let Some((redis, store)) = started() else { return };
     let fence = claim(&store, "one").unwrap();
     registers(&store, "one", &fence, 1).unwrap();
     let id = RegistrationId::from_random([1; 16]);
@@ -498,11 +469,7 @@ fn only_pointers_that_were_forgotten_are_made_again_too() {
 
 #[test]
 fn nothing_is_claimed_from_another_process_of_redis_before_heartbeats_showed_it() {
-    if !server::available() {
-        return;
-    }
-    let mut redis = server::Redis::start();
-    let store = open(&settings(&redis)).unwrap();
+    let Some((mut redis, store)) = started() else { return };
     let first = beat(&store, 0).unwrap();
     claim(&store, "one").unwrap();
     let losses = store.losses().unwrap();
@@ -563,11 +530,7 @@ fn what_operators_provisioned_and_redis_forgot_is_provisioned_again_unless_someb
 
 #[test]
 fn a_lane_goes_on_in_an_older_copy_where_another_had_it() {
-    if !server::available() {
-        return;
-    }
-    let redis = server::Redis::start();
-    let store = open(&settings(&redis)).unwrap();
+    let Some((redis, store)) = started() else { return };
     let lane = wait(store.take_lanes(&owner(), 1)).unwrap()[0];
     let stranger = |till: u32| {
         // Version, the last second, boot id and name, as lua/lanes.lua has them.
