@@ -18,7 +18,9 @@ use thiserror::Error;
 use tokio::{net::TcpListener, sync::broadcast};
 
 use crate::{
-    admin, clock,
+    admin,
+    admission::{Admission, Budgets},
+    clock,
     cluster::{
         neighbours::{Alone, Neighbours},
         seat::{self, SeatError},
@@ -28,18 +30,14 @@ use crate::{
     endpoint::{Directory, Inboxes, Process, Service, ShardMessage, SharedSets},
     entropy, health,
     identity::Owner,
-    ingress::{
-        self,
-        admission::{Admission, Budgets},
-        shard::Listener,
-        socket::Kind,
-    },
+    ingress::{self},
     keys::{self, ClusterKeys, Keys},
     metrics,
     models::Models,
     profile::{ProfileRegistry, ProfileSource},
     reminders::Reminders,
     seal::Sealer,
+    shard::listener::{Kind, Listener},
     store::{
         DocumentKey, Due, Lane, StateStore, StoreError, embedded,
         metered::Metered,

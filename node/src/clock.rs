@@ -8,7 +8,9 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use crate::cluster::StoreTime;
+mod store_time;
+
+pub use store_time::StoreTime;
 
 /// The monotonic clock. It stands still while the machine is suspended, so a deadline that must outlive the process
 /// is stored as Unix milliseconds, never as an `Instant`.

@@ -1,6 +1,7 @@
 //! The Godwit node.
 
 pub mod admin;
+pub mod admission;
 pub mod app;
 pub mod cli;
 pub mod clock;
@@ -10,6 +11,7 @@ pub mod connection;
 pub mod ctl;
 pub mod endpoint;
 pub mod entropy;
+pub mod exit;
 pub mod failpoint;
 pub mod health;
 pub mod heap;

@@ -4,7 +4,8 @@ use std::io::{ErrorKind, stderr, stdout};
 use std::process::ExitCode;
 
 use clap::Parser;
-use godwit::cli::{Cli, Command, Exit, completions, serve};
+use godwit::cli::{Cli, Command, completions, serve};
+use godwit::exit::Exit;
 use godwit::heap::Counted;
 use mimalloc::MiMalloc;
 

@@ -4,9 +4,10 @@ use std::io::{self, Write};
 
 use clap::Subcommand;
 
+use super::Settings;
 use super::keys::explain;
-use super::{Exit, Settings};
 use crate::config::{Loaded, print, schema};
+use crate::exit::Exit;
 
 /// What to do with the configuration.
 #[derive(Debug, Subcommand)]

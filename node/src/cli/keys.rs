@@ -8,9 +8,10 @@ use std::path::PathBuf;
 use clap::{Subcommand, ValueEnum};
 use data_encoding::{BASE64, HEXLOWER};
 
-use super::{Exit, Settings};
+use super::Settings;
 use crate::config::{Config, Secret};
 use crate::entropy;
+use crate::exit::Exit;
 use crate::keys::{KeyPair, Security, describe};
 
 /// What to do with keys.

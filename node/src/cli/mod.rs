@@ -1,7 +1,6 @@
 //! The command line: `godwit serve | ctl … | config … | keys … | spool … | completions …`.
 
 mod config;
-mod exit;
 mod keys;
 mod serve;
 mod spool;
@@ -13,7 +12,6 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 pub use config::ConfigCommand;
-pub use exit::Exit;
 pub use keys::{KeyKind, KeysCommand};
 pub use serve::serve;
 pub use spool::SpoolCommand;

@@ -2,7 +2,8 @@
 
 use std::io::{self, Write};
 
-use super::{Exit, Settings};
+use super::Settings;
+use crate::exit::Exit;
 use crate::{app, log};
 
 /// Runs a node until it is told to stop.

@@ -10,7 +10,8 @@ use std::{
 
 use clap::{Args, Subcommand};
 
-use super::{Exit, Settings};
+use super::Settings;
+use crate::exit::Exit;
 use crate::{
     clock,
     config::{AckAfter, Config},

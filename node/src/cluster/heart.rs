@@ -17,13 +17,13 @@ use std::{
 use thiserror::Error;
 use tokio::sync::{Notify, watch};
 
-use super::{Hold, Member, Timings, link::Hub};
+use super::{Hold, Timings, link::Hub};
 use crate::{
     clock,
     endpoint::{Process, ShardMessage},
     health::{self, Readiness},
-    ingress::shard::Listener,
-    store::{Lane, Rewritten, StoreError},
+    shard::listener::Listener,
+    store::{Lane, Member, Rewritten, StoreError},
 };
 
 /// How long a lost connection is given to be made anew before the next heartbeat.

@@ -2,7 +2,6 @@
 //!
 //! ```text
 //! timings      the protocol's times, which scale together
-//! time         the store's clock, carried from heartbeat to heartbeat
 //! membership   who is alive, and what this node may do just now
 //! ownership    a packet, a command or a due entry for a device that is not live here: claim, present, or leave
 //! heart        the heartbeat, and what follows from it
@@ -14,10 +13,9 @@
 //! news         applies what operators change at other nodes
 //! seat         a node's place in its cluster, from its start to its end
 //! residence    a device that is live here: whether to give it up, whether it still is ours
-//! restore      what was written lately, for a store that comes back with an older state
 //! ```
 //!
-//! The cores (`membership`, `ownership`, `residence`, `time`) are sans-IO: heartbeats, answers and the time go in, decisions
+//! The cores (`membership`, `ownership`, `residence`) are sans-IO: heartbeats, answers and the time go in, decisions
 //! come out. Safety rests on none of it: a write is fenced by the store, a nonce is unique by its lane. What is decided
 //! here is when to claim, so that devices move seldom and are served soon.
 
@@ -29,19 +27,16 @@ pub mod news;
 pub mod ownership;
 pub mod reply;
 pub mod residence;
-pub mod restore;
 pub mod search;
 pub mod seat;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
 mod tests;
-pub mod time;
 pub mod timings;
 pub mod watch;
 
-pub use membership::{Beat, Hold, Member, Membership, Standing, Validity};
+pub use membership::{Hold, Membership, Standing, Validity};
 pub use ownership::{Activation, Answer, Step, Want, Why};
 pub use residence::{Confirmed, Flapping, Pulse, Residence, Verdict};
-pub use time::StoreTime;
 pub use timings::Timings;

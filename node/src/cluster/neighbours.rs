@@ -5,12 +5,12 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use godwit_proto::v1::Operation;
 
-use super::{Answer, Member, Membership};
+use super::{Answer, Membership};
 use crate::{
     endpoint::handle::{NewOperation, SubmitError, Submitted},
     identity::{AssociationId, DeviceId, Owner},
     shard::outbox::{PeerId, SocketId, Transmit},
-    store::Header,
+    store::{Header, Member},
 };
 
 /// Something of a device that the node which received it can't judge.

@@ -14,8 +14,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Hold, Member, Membership, Standing, Validity};
-use crate::{clock::Boot, identity::Owner, store::Header};
+use super::{Hold, Membership, Standing, Validity};
+use crate::{
+    clock::Boot,
+    identity::Owner,
+    store::{Header, Member},
+};
 
 /// Loads per activation: the first, one after a `Gone`, one after a refused claim, and one more for the winner's change.
 const LOADS: u8 = 4;
@@ -208,7 +212,7 @@ impl Activation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::{Beat, Timings};
+    use crate::{cluster::Timings, store::Beat};
 
     const UNIX: u64 = 1_800_000_000_000;
 

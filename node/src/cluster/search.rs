@@ -4,8 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 
-use super::{Activation, Answer, Member, Membership, Step, Want, Why, neighbours::Neighbours};
-use crate::{clock, store::Header};
+use super::{Activation, Answer, Membership, Step, Want, Why, neighbours::Neighbours};
+use crate::{
+    clock,
+    store::{Header, Member},
+};
 
 /// Looks for whoever is to serve a device.
 pub struct Search {

@@ -17,8 +17,8 @@ use crate::{
     endpoint::{Process, Service},
     health::Readiness,
     identity::Owner,
-    ingress::shard::Listener,
     models::Models,
+    shard::listener::Listener,
     store::{Lane, StoreError},
 };
 

@@ -22,6 +22,7 @@ use super::{
     link::{self, Hub, Tls},
 };
 use crate::{
+    admission::Admission,
     clock,
     config::keyring,
     connection::secure::settings::Settings,
@@ -33,13 +34,12 @@ use crate::{
     health::Readiness,
     identity::{DeviceId, Owner},
     ingress::{
-        admission::Admission,
-        shard::{self, Listener, Security},
-        socket::Kind as Socket,
+        shard::{self, Security},
         tests::{Device, KEY, budgets},
     },
     keys::{ClusterKeys, Trust},
     seal::Sealer,
+    shard::listener::{Kind as Socket, Listener},
     store::{
         Expect, StateStore,
         embedded::{Embedded, Options},

@@ -16,6 +16,7 @@ use super::{
     secured::{Lower, Secured},
 };
 use crate::{
+    admission::Handshake,
     clock,
     cluster::{Answer, Residence, Verdict, reply::Reply},
     endpoint::{
@@ -23,7 +24,6 @@ use crate::{
         link::{Call, Downlink, Link, Uplink},
     },
     identity::{DeviceId, RegistrationId},
-    ingress::admission::Handshake,
     metrics::labels,
     shard::{ActorKey, Target, outbox::PeerId, timers::TimerKey},
 };

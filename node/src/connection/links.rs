@@ -12,9 +12,9 @@ use crate::{
     clock,
     endpoint::link::{Downlink, Link, Links, Reach, Security},
     identity::{AssociationId, DeviceId},
-    ingress::{shard::Listener, socket::Kind},
     shard::{
         ActorKey,
+        listener::{Kind, Listener},
         outbox::{PeerId, SocketId},
     },
     store::{Numbers, Session},

@@ -33,15 +33,15 @@ use self::{
     secured::Lower,
 };
 use crate::{
+    admission::Handshake,
     cluster::reply::Reply,
     endpoint::{Arrived, Endpoints},
     entropy,
     identity::{AssociationId, DeviceId},
-    ingress::{admission::Handshake, shard::Listener},
-    metrics,
-    metrics::labels,
+    metrics::{self, labels},
     shard::{
         ActorKey, Target,
+        listener::Listener,
         outbox::{Outbox, SocketId, Transmit},
         table::Table,
         timers::Timers,

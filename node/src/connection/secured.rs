@@ -32,10 +32,10 @@ use super::{
 };
 pub(super) use crate::endpoint::link::Secured;
 use crate::{
+    admission::Handshake,
     clock,
     endpoint::link::Uplink,
     identity::{AssociationId, DeviceId},
-    ingress::admission::Handshake,
     metrics::{
         dtls::{AddressMove, Mode},
         labels::DropReason,

@@ -7,7 +7,7 @@ use thiserror::Error;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use crate::{cli::Exit, profile::ImportError};
+use crate::{exit::Exit, profile::ImportError};
 
 /// Why a command did not do what was asked.
 #[derive(Debug, Error)]

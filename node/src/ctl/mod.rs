@@ -33,7 +33,7 @@ use std::io::{self, IsTerminal, Write};
 
 use clap::{Args, Subcommand};
 
-use crate::cli::Exit;
+use crate::exit::Exit;
 pub use connect::Connection;
 use console::Console;
 pub use console::Format;

@@ -71,7 +71,7 @@ use crate::{
     identity::DeviceId,
     metrics::{self, labels},
     shard::{ActorKey, ShardId, Target, table::Table, timers::Timers},
-    store::StateStore,
+    store::{Member, StateStore},
     telemetry::{Completion, Publish, Turn},
 };
 
@@ -391,7 +391,7 @@ impl Endpoints {
     }
 
     /// The peer that goes on in place of this node, which alone doesn't see the store: what is live here stands still.
-    pub fn substitute(&self) -> Option<Arc<crate::cluster::Member>> {
+    pub fn substitute(&self) -> Option<Arc<Member>> {
         self.shared.standing.substitute()
     }
 

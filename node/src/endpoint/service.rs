@@ -13,10 +13,10 @@ use super::{
 };
 use crate::{
     clock,
-    cluster::{Member, Standing},
+    cluster::Standing,
     identity::DeviceId,
     profile::LoadError,
-    store::value,
+    store::{Member, value},
 };
 
 /// Nodes to which a device that moves is followed, and how long its record is left to change in between.

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     clock,
-    cluster::{Confirmed, Member, Membership, Pulse, Validity, neighbours::Neighbours, reply::Reply},
+    cluster::{Confirmed, Membership, Pulse, Validity, neighbours::Neighbours, reply::Reply},
     config::Config,
     identity::{AssociationId, DeviceId, Owner},
     metrics,
@@ -35,7 +35,7 @@ use crate::{
         outbox::{PeerId, SocketId, Transmit},
         timers::Timers,
     },
-    store::StateStore,
+    store::{Member, StateStore},
     telemetry::{Completion, Completions, Outlet, Site, Turn},
 };
 

@@ -15,16 +15,17 @@ use super::{
     secure::{Secure, Waiting},
 };
 use crate::{
-    cluster::{Answer, Member, Step, Want, neighbours, search::Search},
+    cluster::{Answer, Step, Want, neighbours, search::Search},
     connection::{Offer, Place, secure::activation::Wanted},
     endpoint::{Arrived, Presence, Presented},
     identity::{AssociationId, DeviceId},
-    ingress::socket::Kind,
     metrics::{
         cluster::Path,
         dtls::RecordDrop,
         labels::{DropReason, Lookup},
     },
+    shard::listener::Kind,
+    store::Member,
 };
 
 impl Router {

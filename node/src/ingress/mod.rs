@@ -1,7 +1,6 @@
 //! Ingress: datagrams in and out, and which connection gets them.
 
 mod abroad;
-pub mod admission;
 pub mod mmsg;
 mod route;
 mod secure;

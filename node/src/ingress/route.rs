@@ -17,7 +17,7 @@ use std::{
 
 use godwit_coap::{Code, Event, Peer, Response};
 
-use super::{secure::Secure, socket::Kind};
+use super::secure::Secure;
 use crate::{
     clock,
     connection::{Connections, Offer, Place, secure::Ground},
@@ -27,7 +27,7 @@ use crate::{
         self,
         labels::{DropReason, Lookup},
     },
-    shard::{ShardId, outbox::SocketId},
+    shard::{ShardId, listener::Kind, outbox::SocketId},
     store::Pointer,
 };
 

@@ -23,11 +23,9 @@ use godwit_dtls::{
     record::{ContentType, Records},
 };
 
-use super::{
-    admission::{Activation, Admission, Full},
-    route::{Router, WAITING},
-};
+use super::route::{Router, WAITING};
 use crate::{
+    admission::{Activation, Admission, Full},
     clock,
     connection::{
         Offer, Place,

@@ -6,7 +6,7 @@
 //!  timers ─ due ─► connections, endpoints        inbox ─► endpoints
 //! ```
 
-use std::{net::SocketAddr, rc::Rc, sync::Arc};
+use std::{rc::Rc, sync::Arc};
 
 use actix::Arbiter;
 use godwit_dtls::nonce::NonceSource;
@@ -14,7 +14,7 @@ use godwit_dtls::nonce::NonceSource;
 use super::{
     mmsg::{BATCH, RecvBatch, SendBatch},
     route::Router,
-    socket::{BoundSocket, Kind, Socket},
+    socket::{BoundSocket, Socket},
 };
 use crate::{
     clock,
@@ -27,6 +27,7 @@ use crate::{
     metrics::{self, cluster::Path, labels::DropReason},
     shard::{
         ShardId, Target,
+        listener::Listener,
         outbox::{Outbox, SocketId},
         timers::Timers,
     },
@@ -240,15 +241,6 @@ async fn fire(timers: Rc<Timers<Target>>, connections: Rc<Connections>, endpoint
             }
         }
     }
-}
-
-/// Where to listen, and for what.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Listener {
-    /// The address.
-    pub address: SocketAddr,
-    /// What is spoken there.
-    pub kind: Kind,
 }
 
 /// Binds the sockets of all shards: one list of sockets for each shard.

@@ -13,16 +13,7 @@ use super::{
     mmsg::{BATCH, RecvBatch, SendBatch},
     steer,
 };
-use crate::shard::outbox::Transmit;
-
-/// What is spoken on a socket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// CoAP without security.
-    Plain,
-    /// CoAP over DTLS.
-    Dtls,
-}
+use crate::shard::{listener::Kind, outbox::Transmit};
 
 /// One shard's socket on one listening address, bound but not yet read by a runtime.
 #[derive(Debug)]

@@ -66,7 +66,8 @@ pub(super) fn attach(socket: RawFd, shards: usize) -> io::Result<()> {
 mod tests {
     use std::{net::UdpSocket, time::Duration};
 
-    use super::super::socket::{self, Kind};
+    use super::super::socket;
+    use crate::shard::listener::Kind;
 
     const SHARDS: usize = 3;
 

@@ -18,22 +18,22 @@ use ring::rand::SystemRandom;
 use tokio::sync::watch;
 
 use super::{
-    admission::{Admission, Budgets},
-    shard::{self, Listener, Security},
-    socket::{BoundSocket, Kind},
+    shard::{self, Security},
+    socket::BoundSocket,
 };
 use crate::{
+    admission::{Admission, Budgets},
     clock,
-    cluster::{Beat, Member},
     config::keyring,
     connection::secure::settings::Settings,
     endpoint::tests::process,
     identity::DeviceId,
     keys::{ClusterKeys, Trust},
     seal::Sealer,
+    shard::listener::{Kind, Listener},
     store::{
-        Change, Changes, Claim, Claimed, Counts, Cursor, DeviceFilter, DeviceRecord, DocumentKey,
-        DocumentKind, Due, Expect, Fence, Lane, Page, PageRequest, Pointer, StateStore, StoreError,
+        Beat, Change, Changes, Claim, Claimed, Counts, Cursor, DeviceFilter, DeviceRecord, DocumentKey,
+        DocumentKind, Due, Expect, Fence, Lane, Member, Page, PageRequest, Pointer, StateStore, StoreError,
         StoreFuture,
         embedded::{self, Embedded},
         value::{self, credential::Mode},

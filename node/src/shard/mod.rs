@@ -1,6 +1,7 @@
-//! What the actors of one shard share: deadlines, datagrams on their way out, messages from other threads.
+//! What the actors of one shard share: listening addresses, deadlines, datagrams on their way out, messages from other threads.
 
 pub mod inbox;
+pub mod listener;
 pub mod outbox;
 pub mod table;
 pub mod timers;

@@ -7,13 +7,12 @@ use std::sync::{
 use std::time::Duration;
 
 use super::{
-    Change, Changes, Claim, Claimed, Counts, Cursor, DeviceFilter, DeviceRecord, DocumentKey, DocumentKind,
-    Due, Expect, Fence, Lane, Page, PageRequest, Pointer, Rewritten, StateStore, StoreError, StoreFuture,
-    value,
+    Beat, Change, Changes, Claim, Claimed, Counts, Cursor, DeviceFilter, DeviceRecord, DocumentKey,
+    DocumentKind, Due, Expect, Fence, Lane, Member, Page, PageRequest, Pointer, Rewritten, StateStore,
+    StoreError, StoreFuture, value,
 };
 use crate::{
     clock,
-    cluster::{Beat, Member},
     health::{Hold, Readiness},
     identity::{DeviceId, Owner},
     metrics::{self, labels::StoreCall},

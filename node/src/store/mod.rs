@@ -7,6 +7,8 @@
 //! pointer    what finds a device: registration id, address, connection id, identity, key
 //! lane       a shard's share of the nonce space
 //! document   what operators provision: devices, profiles, models
+//! beat       the heartbeats of nodes
+//! recent     what was written lately, for a store that comes back with an older state
 //! changes    what operators have changed, for other nodes
 //! page       lists, page by page
 //! error      what can go wrong, by fault
@@ -23,6 +25,7 @@
 //! `store.fsync = "group"` and a replicated one promise more. Requests for one device take effect in the order of the
 //! calls, even before their futures are polled.
 
+pub mod beat;
 pub mod changes;
 #[cfg(test)]
 pub(crate) mod contract;
@@ -34,12 +37,14 @@ pub mod lane;
 pub mod metered;
 pub mod page;
 pub mod pointer;
+pub mod recent;
 pub mod record;
 pub mod redis;
 pub mod session;
 
 use std::{cmp::Ordering, future::Future, pin::Pin, time::Duration};
 
+pub use beat::{Beat, Member};
 pub use changes::{Changed, Changes, Cursor};
 pub use document::{DocumentKey, DocumentKind, Expect};
 pub use error::{Refused, StoreError};
@@ -52,10 +57,7 @@ pub use record::{Change, DeviceRecord, Header};
 pub use session::{Numbers, SESSIONS, Session};
 use tokio::sync::watch;
 
-use crate::{
-    cluster::{Beat, Member},
-    identity::{DeviceId, Owner},
-};
+use crate::identity::{DeviceId, Owner};
 
 /// How long an answer to a state-changing request is kept, in milliseconds: EXCHANGE_LIFETIME (RFC 7252 §4.8.2).
 /// A removed device or registration leaves its tombstone for as long.

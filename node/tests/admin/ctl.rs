@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use clap::Parser as _;
 use godwit::{
-    cli::{Cli, Command, Exit},
+    cli::{Cli, Command},
     config,
     endpoint::handle::{RegistrationChangeKind, SubmitError},
+    exit::Exit,
 };
 use godwit_proto::v1::{CommandResult, PathValue, Value, command, operation::Reason, value::Kind};
 use serde_json::Value as Json;

@@ -17,7 +17,8 @@ use crate::{
         room::Room,
     },
     clock,
-    cluster::{Member, Standing},
+    cluster::Standing,
+    store::Member,
 };
 
 /// The service.

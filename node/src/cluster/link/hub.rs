@@ -17,13 +17,14 @@ use super::{peer::Peer, tls::Tls, wire as convert};
 use crate::{
     clock::{self, Boot},
     cluster::{
-        Answer, Beat, Member, Membership, Timings,
+        Answer, Membership, Timings,
         neighbours::{Neighbours, Present},
     },
     endpoint::handle::{NewOperation, RegistrationChange, SubmitError, Submitted},
     identity::{DeviceId, Owner},
     metrics::cluster::{LinkDrop, Links},
     shard::outbox::{PeerId, SocketId, Transmit},
+    store::{Beat, Member},
 };
 
 /// The peers of this node and what is known of them.

@@ -19,10 +19,10 @@ use super::{
     secure::{channel::Channel, path::Moved, stored, subject::Subject},
 };
 use crate::{
+    admission::Handshake,
     endpoint::link::{Call, Downlink, Link, Refusal, Secured, Security, SessionEnd, Uplink},
     entropy,
     identity::{AssociationId, DeviceId, RegistrationId, SessionId},
-    ingress::admission::Handshake,
     shard::ActorKey,
     store::{Numbers, Session, value},
 };

@@ -12,8 +12,9 @@ use super::{
 };
 use crate::{
     clock::Boot,
-    cluster::{Member, Membership, Timings},
+    cluster::{Membership, Timings},
     identity::Owner,
+    store::Member,
 };
 
 const STEPS: u64 = 1_200;

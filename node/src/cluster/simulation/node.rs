@@ -31,8 +31,8 @@ use super::{
 use crate::{
     clock::{self, Boot, Reading},
     cluster::{
-        Activation, Answer, Beat, Member, Membership, Pulse, Residence, Standing, Step, Timings, Validity,
-        Verdict, Want, residence::Confirmed, restore::Recent,
+        Activation, Answer, Membership, Pulse, Residence, Standing, Step, Timings, Validity, Verdict, Want,
+        residence::Confirmed,
     },
     connection::simulated::{self as connection, Connection, Effect, Ground, Place, Settings, Wanted},
     endpoint::{
@@ -41,7 +41,10 @@ use crate::{
     },
     identity::{AssociationId, DeviceId, Owner, RegistrationId, SessionId},
     shard::{ActorKey, outbox::SocketId},
-    store::{Change, Claim, Claimed, DeviceRecord, Fence, Pointer, Session, StoreError, value},
+    store::{
+        Beat, Change, Claim, Claimed, DeviceRecord, Fence, Member, Pointer, Session, StoreError,
+        recent::Recent, value,
+    },
     telemetry::{Record, SinkError},
 };
 

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::bug::Bug;
 use crate::{
-    cluster::{Beat, Member, Timings, restore::Again},
+    cluster::Timings,
     identity::{DeviceId, Owner},
     store::{
-        Change, Claim, Claimed, DeviceRecord, Fence, Lane, Pointer, Refused, StoreError,
-        contract::model::Model, value,
+        Beat, Change, Claim, Claimed, DeviceRecord, Fence, Lane, Member, Pointer, Refused, StoreError,
+        contract::model::Model, recent::Again, value,
     },
 };
 

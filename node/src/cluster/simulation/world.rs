@@ -17,13 +17,13 @@ use super::{
     store::{Reply, Request, Store},
 };
 use crate::{
+    admission::{Admission, Budgets},
     clock,
     cluster::Timings,
     config::keyring,
     connection::simulated::Settings,
     entropy,
     identity::{DeviceId, Owner},
-    ingress::admission::{Admission, Budgets},
     keys::{ClusterKeys, Trust},
     seal::Sealer,
     store::value,

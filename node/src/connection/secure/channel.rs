@@ -13,7 +13,7 @@ use super::{
     path::{Moved, Path, Place},
     subject::Subject,
 };
-use crate::{entropy, identity::AssociationId, ingress::admission::Handshake, shard::ActorKey};
+use crate::{admission::Handshake, entropy, identity::AssociationId, shard::ActorKey};
 
 /// What a record adds to a plaintext besides the device's Connection ID, in bytes: header, content type, nonce and tag, or
 /// IV, MAC and padding.

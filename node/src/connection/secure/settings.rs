@@ -8,7 +8,7 @@ use std::sync::{
 use godwit_dtls::Config;
 
 use crate::{
-    ingress::admission::Admission,
+    admission::Admission,
     keys::{ClusterKeys, Trust},
     seal::Sealer,
 };

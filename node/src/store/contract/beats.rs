@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::cluster::{Beat, Member};
+use crate::store::{Beat, Member};
 
 const TTL: Duration = Duration::from_secs(10);
 

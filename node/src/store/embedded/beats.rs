@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use crate::cluster::{Beat, Member};
+use crate::store::{Beat, Member};
 
 /// Names the data of every embedded store: nobody can exchange it behind a process's back.
 const INCARNATION: u64 = 1;

@@ -39,13 +39,11 @@ pub use writer::Clock;
 use writer::{Durable, Writer};
 
 use super::{
-    Change, Claim, Claimed, Counts, DeviceFilter, DeviceRecord, DocumentKey, DocumentKind, Due, Expect,
-    Fence, Lane, Page, PageRequest, Pointer, StateStore, StoreError, StoreFuture, page::PAGE_LIMIT, value,
+    Beat, Change, Claim, Claimed, Counts, DeviceFilter, DeviceRecord, DocumentKey, DocumentKind, Due, Expect,
+    Fence, Lane, Member, Page, PageRequest, Pointer, StateStore, StoreError, StoreFuture, page::PAGE_LIMIT,
+    value,
 };
-use crate::{
-    cluster::{Beat, Member},
-    identity::{DeviceId, Owner},
-};
+use crate::identity::{DeviceId, Owner};
 
 /// Rows that one page of a filtered list reads at most.
 const PAGE_READS: usize = 4_000;

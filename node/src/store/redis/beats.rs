@@ -9,11 +9,10 @@ use prost::Message as _;
 
 use super::{Link, Script, Shared, answer};
 use crate::{
-    cluster::{Beat, Member},
     entropy,
     identity::Owner,
-    ingress::{shard::Listener, socket::Kind},
-    store::{StoreError, value},
+    shard::listener::{Kind, Listener},
+    store::{Beat, Member, StoreError, value},
 };
 
 static SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(&[include_str!("lua/beat.lua")]));

@@ -71,13 +71,12 @@ pub use topology::SettingsError;
 use turns::Turns;
 
 use super::{
-    Change, Changed, Claim, Claimed, Counts, Cursor, DeviceFilter, DeviceRecord, DocumentKey, DocumentKind,
-    Due, Expect, Fence, Lane, Page, PageRequest, Pointer, Rewritten, StateStore, StoreError, StoreFuture,
-    page::PAGE_LIMIT, value,
+    Beat, Change, Changed, Claim, Claimed, Counts, Cursor, DeviceFilter, DeviceRecord, DocumentKey,
+    DocumentKind, Due, Expect, Fence, Lane, Member, Page, PageRequest, Pointer, Rewritten, StateStore,
+    StoreError, StoreFuture, page::PAGE_LIMIT, recent::Recent, value,
 };
 use crate::{
     clock,
-    cluster::{Beat, Member, restore::Recent},
     config::Redis,
     identity::{DeviceId, Owner},
 };

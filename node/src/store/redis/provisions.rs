@@ -27,7 +27,7 @@ pub(super) enum Provision<T> {
 }
 
 impl Provisions {
-    /// See [`Recent::new`](crate::cluster::restore::Recent::new).
+    /// See [`Recent::new`](crate::store::recent::Recent::new).
     pub(super) fn new(keep: Duration) -> Self {
         Self { keep, devices: HashMap::new(), documents: HashMap::new() }
     }

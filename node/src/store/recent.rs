@@ -12,11 +12,8 @@ use std::{
     time::Duration,
 };
 
-use crate::{
-    clock::Boot,
-    identity::DeviceId,
-    store::{Change, DeviceRecord, Fence},
-};
+use super::{Change, DeviceRecord, Fence};
+use crate::{clock::Boot, identity::DeviceId};
 
 /// The acknowledged writes of a process.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::clock::Boot;
+use super::Boot;
 
 /// The clock gains or loses at most one in so many while it is corrected: 100 ms per heartbeat of 2 s.
 const SLEW: i128 = 20;
