@@ -2,14 +2,11 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Read, Write},
+    io::{Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU8, Ordering},
-    },
+    sync::atomic::{AtomicU8, Ordering},
     thread,
     time::Duration,
 };
@@ -77,7 +74,6 @@ pub struct Node {
     address: Ipv4Addr,
     folder: PathBuf,
     child: Child,
-    log: Arc<Mutex<String>>,
 }
 
 impl Node {
@@ -93,10 +89,10 @@ impl Node {
         let address = Ipv4Addr::new(127, 64 | (pid >> 8 & 63) as u8, pid as u8, count);
         let folder = std::env::temp_dir().join(format!("godwit-tests-{pid}-{count}"));
         let _ = fs::remove_dir_all(&folder);
+        let _ = fs::remove_file(log_file(&folder));
         fs::create_dir_all(&folder).unwrap();
-        let log = Arc::default();
-        let child = spawn(&setup, address, &folder, &log);
-        let node = Node { setup, address, folder, child, log };
+        let child = spawn(&setup, address, &folder);
+        let node = Node { setup, address, folder, child };
         node.wait_ready();
         node
     }
@@ -151,9 +147,9 @@ impl Node {
         self.child.id()
     }
 
-    /// What the node wrote to its log up to now.
+    /// What the node wrote to its log up to now, every line that it wrote before an answer that was seen among it.
     pub fn log(&self) -> String {
-        self.log.lock().unwrap().clone()
+        String::from_utf8_lossy(&fs::read(log_file(&self.folder)).unwrap()).into_owned()
     }
 
     /// The body of `GET path` on the health port, if it was answered with 200.
@@ -227,7 +223,7 @@ impl Node {
     pub fn restart(&mut self) {
         self.setup.failpoint = None;
         assert!(self.child.try_wait().unwrap().is_some(), "the node still runs");
-        self.child = spawn(&self.setup, self.address, &self.folder, &self.log);
+        self.child = spawn(&self.setup, self.address, &self.folder);
         self.wait_ready();
     }
 
@@ -281,10 +277,11 @@ impl Drop for Node {
         }
         let _ = fs::remove_dir_all(&self.folder);
         let _ = fs::remove_file(clock_file(&self.folder));
+        let _ = fs::remove_file(log_file(&self.folder));
     }
 }
 
-fn spawn(setup: &Setup, address: Ipv4Addr, folder: &PathBuf, log: &Arc<Mutex<String>>) -> Child {
+fn spawn(setup: &Setup, address: Ipv4Addr, folder: &Path) -> Child {
     let mut command = Command::new(binary::godwit());
     command.arg("serve").arg("--data-dir").arg(folder);
     let own = [
@@ -313,11 +310,9 @@ fn spawn(setup: &Setup, address: Ipv4Addr, folder: &PathBuf, log: &Arc<Mutex<Str
             .env("FAKETIME_TIMESTAMP_FILE", file);
         command.env("FAKETIME_NO_CACHE", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
     }
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().expect("the node starts");
-    collect(child.stdout.take().unwrap(), Arc::clone(log));
-    collect(child.stderr.take().unwrap(), Arc::clone(log));
-    child
+    let log = fs::File::options().create(true).append(true).open(log_file(folder)).unwrap();
+    command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+    command.spawn().expect("the node starts")
 }
 
 /// Beside the data directory, which is the node's alone.
@@ -325,12 +320,7 @@ fn clock_file(folder: &Path) -> PathBuf {
     folder.with_extension("clock")
 }
 
-fn collect(from: impl Read + Send + 'static, log: Arc<Mutex<String>>) {
-    thread::spawn(move || {
-        for line in BufReader::new(from).lines().map_while(Result::ok) {
-            let mut log = log.lock().unwrap();
-            log.push_str(&line);
-            log.push('\n');
-        }
-    });
+/// Beside it too.
+fn log_file(folder: &Path) -> PathBuf {
+    folder.with_extension("log")
 }
