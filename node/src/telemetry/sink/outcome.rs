@@ -90,6 +90,10 @@ impl Outcomes {
 
     /// Counts records that were acknowledged from the spool.
     pub(super) fn spooled(&self, records: usize) {
+        // A round without any says nothing of the sink's health.
+        if records == 0 {
+            return;
+        }
         self.made_durable();
         self.metrics.records[RecordOutcome::Spooled].increment(records as u64);
     }

@@ -309,3 +309,52 @@ impl Drop for KafkaSink {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        clock,
+        telemetry::{Completion, RecordId, record::tests::record},
+    };
+
+    struct Nobody;
+
+    impl Completions for Nobody {
+        fn complete(&self, _: u16, _: Vec<Completion>) {}
+    }
+
+    #[test]
+    fn a_full_spool_is_a_stalled_sink() {
+        let dir = std::env::temp_dir().join(format!("godwit-stalled-{}", std::process::id()));
+        let settings = config::Kafka {
+            // Nobody listens there.
+            brokers: vec!["127.0.0.1:1".to_owned()],
+            ack_after: config::AckAfter::Spool,
+            spool: config::Spool {
+                limit: 4096,
+                budget: Duration::from_millis(50),
+                ..config::Spool::default()
+            },
+            ..config::Kafka::default()
+        };
+        let sink = KafkaSink::open(&settings, 1 << 20, &dir, Arc::new(Nobody)).unwrap();
+        let mut number = 0;
+        let mut publish = || {
+            number += 1;
+            let record = Record { id: RecordId { ordinal: number, ..record().id }, ..record() };
+            sink.publish(&[record], Ticket { shard: 0, key: 0, activation: 0, effect: number })
+        };
+        let until = clock::now() + Duration::from_secs(60);
+        while !matches!(publish(), Publish::Refused(SinkError::SpoolFull { .. })) {
+            assert!(clock::now() < until, "the spool has no bound");
+            thread::sleep(Duration::from_millis(5));
+        }
+        while !sink.is_stalled() {
+            assert!(clock::now() < until, "nobody is told that nothing comes through");
+            thread::sleep(Duration::from_millis(20));
+        }
+        drop(sink);
+        fs::remove_dir_all(&dir).unwrap();
+    }
+}

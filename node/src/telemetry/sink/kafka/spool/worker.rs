@@ -100,6 +100,7 @@ impl Worker {
     ) -> io::Result<()> {
         let mut ended = Ended::default();
         let flights = self.spool.admit(overdue, &mut ended);
+        let records = flights.len() + incoming.len();
         let mut next = self.queues.each_ref().map(|queue| queue.next);
         let mut number = |queue: u8| {
             let next = &mut next[usize::from(queue)];
@@ -112,9 +113,9 @@ impl Worker {
         let fresh = incoming.iter().map(|record| record.message.clone());
         let entries = sent.iter().chain(&waiting).copied().zip(messages.chain(fresh));
         let reports = producer.reports();
-        let written = match flights.is_empty() && incoming.is_empty() {
-            true => Ok(()),
-            false => reports.outcomes.time(|| self.disk.write(entries)),
+        let written = match records {
+            0 => Ok(()),
+            _ => reports.outcomes.time(|| self.disk.write(entries)),
         };
         match &written {
             Ok(()) => {
@@ -138,7 +139,7 @@ impl Worker {
                     }
                 }
                 incoming.iter().for_each(|record| ended.end(&record.pending, Ok(())));
-                reports.outcomes.spooled(flights.len() + incoming.len());
+                reports.outcomes.spooled(records);
             }
             Err(error) => {
                 let error = SinkError::from(error);
