@@ -147,8 +147,8 @@ pub struct Kafka {
     /// have them. One with `required = false` gets a copy, which no device waits for and no spool keeps.
     #[schemars(extend("x-shape" = "a list of tables"))]
     pub routes: Vec<Route>,
-    /// Publish payloads of notifications and Sends as devices sent them, too, to `<prefix>raw`: the value is the payload, of the type that
-    /// `content-type` names. Devices wait for these records as for the others.
+    /// Publish payloads as devices sent them, too, to `<prefix>raw`: the value is the payload, of the type that `content-type` names.
+    /// Devices wait for those of notifications and Sends as for the other records, and nobody for those of answers.
     pub raw: bool,
     /// How long a record may wait for others of its partition: more per request cost less CPU.
     #[serde(with = "span")]

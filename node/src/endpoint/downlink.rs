@@ -310,6 +310,7 @@ impl Core {
             }
         }
         let answer = flight.operation.response(&response, &context(now, registered, flight.format));
+        self.publish_raw_answer(now, &flight, &response, answer.as_ref().ok());
         match &flight.purpose {
             Purpose::Command(id) => {
                 let id = id.clone();

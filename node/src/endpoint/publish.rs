@@ -1,7 +1,12 @@
 //! What an endpoint publishes: values, events, and what becomes of a Send.
 
 use godwit_coap::{Code, Request, Response};
-use godwit_lwm2m::{entry::Entry, format::Limits, operation::read_send, path::Path};
+use godwit_lwm2m::{
+    entry::Entry,
+    format::Limits,
+    operation::{Answer, Operation, read_send},
+    path::Path,
+};
 use godwit_proto::v1::{
     self,
     command::Kind,
@@ -116,6 +121,40 @@ impl Core {
         let records = self.records(now, &message, entries);
         if !records.is_empty() {
             self.effect(Effect::Announce(records));
+        }
+    }
+
+    /// Publishes the payload of an answer itself, where such are wanted, whether it could be read or not; nobody waits for it.
+    pub(super) fn publish_raw_answer(
+        &mut self,
+        now: Reading,
+        flight: &Flight,
+        response: &Response,
+        answer: Option<&Answer>,
+    ) {
+        if !response.code.is_success() || response.payload.is_empty() {
+            return;
+        }
+        // As the values of the same answer have it.
+        let observe = match (&flight.operation, answer) {
+            (
+                Operation::Observe { .. } | Operation::ObserveComposite { .. },
+                Some(Answer::Observing { sequence, .. }),
+            ) => Some(*sequence),
+            _ => None,
+        };
+        let message = telemetry::Uplink {
+            cause: Cause::Read,
+            token: flight.token.as_bytes(),
+            message_id: flight.message_id,
+            observe,
+            payload: &response.payload,
+            stale: false,
+        };
+        let path = flight.operation.path();
+        let raw = self.raw_record(now, &message, path, response.content_format, &response.payload);
+        if let Some(record) = raw {
+            self.effect(Effect::Announce(vec![record]));
         }
     }
 
