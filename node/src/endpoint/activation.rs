@@ -32,6 +32,7 @@ use crate::{
     metrics::labels,
     profile::{LoadError, Profile},
     store::{Claim, DeviceRecord, Expect, Fence, Header, StoreError},
+    telemetry::Event,
 };
 
 /// How long another shard may take to give a device up, and a device's packets wait.
@@ -234,7 +235,7 @@ fn was_not_activated(loaded: &DeviceRecord) -> bool {
 /// Deletes a device that was not used in time. The event goes out from the outbox of what is left of it.
 async fn remove(endpoints: &Endpoints, device: DeviceId, loaded: &DeviceRecord) -> Failure {
     let Some(document) = &loaded.document else { return Failure::Unknown };
-    let event = orphan::deletion(&endpoints.shared.process, device, document);
+    let event = orphan::deletion(&endpoints.shared.process, device, document, &Event::ActivationTimeout);
     let removed = endpoints.store().remove_device(device, Expect::Revision(document.revision), Some(event));
     match removed.await {
         Ok(()) => {

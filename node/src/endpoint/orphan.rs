@@ -63,10 +63,15 @@ pub(super) async fn publish(endpoints: &Endpoints, device: DeviceId) {
     }
 }
 
-/// The event that a device was deleted, for the outbox.
-pub(super) fn deletion(process: &Process, device: DeviceId, document: &Device) -> value::StoredEvent {
+/// The event that a device was deleted, for the outbox: [`Event::Deleted`] or [`Event::ActivationTimeout`].
+pub(super) fn deletion(
+    process: &Process,
+    device: DeviceId,
+    document: &Device,
+    event: &Event,
+) -> value::StoredEvent {
     let mut stored = value::StoredEvent {
-        r#type: Event::Deleted.name().to_owned(),
+        r#type: event.name().to_owned(),
         time: clock::unix_ms(),
         endpoint: document.endpoint.clone(),
         // What names it apart from the deletion of a later device of this name.
@@ -79,8 +84,10 @@ pub(super) fn deletion(process: &Process, device: DeviceId, document: &Device) -
 
 /// An event of the outbox, with what names it: the same whoever publishes it.
 pub(super) fn of_stored(device: DeviceId, stored: &value::StoredEvent) -> (Event, Identity) {
-    if stored.r#type == Event::Deleted.name() {
-        return (Event::Deleted, Identity::of(&[device.as_bytes(), b"deleted", &stored.data]));
+    for event in [Event::Deleted, Event::ActivationTimeout] {
+        if stored.r#type == event.name() {
+            return (event, Identity::of(&[device.as_bytes(), b"deleted", &stored.data]));
+        }
     }
     (Event::Expired, Identity::of(&[stored.registration.as_bytes(), b"expired"]))
 }

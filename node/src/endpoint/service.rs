@@ -17,6 +17,7 @@ use crate::{
     identity::DeviceId,
     profile::LoadError,
     store::{Member, value},
+    telemetry::Event,
 };
 
 /// Nodes to which a device that moves is followed, and how long its record is left to change in between.
@@ -195,7 +196,7 @@ impl Endpoints for Service {
     }
 
     fn deletion(&self, document: &value::Device) -> value::StoredEvent {
-        orphan::deletion(&self.process, DeviceId::of(&document.endpoint), document)
+        orphan::deletion(&self.process, DeviceId::of(&document.endpoint), document, &Event::Deleted)
     }
 
     fn reclaim(&self, device: DeviceId) -> BoxFuture<'static, ()> {

@@ -173,6 +173,7 @@ fn details_of(event: &Event, json: &mut Json<'_>) {
         | Event::Asleep
         | Event::CredentialChanged
         | Event::Deleted
+        | Event::ActivationTimeout
         | Event::SessionTakenOver => {}
     }
 }

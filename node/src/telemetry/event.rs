@@ -43,8 +43,10 @@ pub enum Event {
     },
     /// The device's credential was changed or rotated.
     CredentialChanged,
-    /// The device was deleted: by an operator, or because it was not used in time.
+    /// An operator deleted the device.
     Deleted,
+    /// The device was not used within its activation timeout, and is deleted.
+    ActivationTimeout,
     /// The device spoke again in a session that another of its own had taken the place of: two holders of one
     /// credential, most likely. At most every ten minutes.
     SessionTakenOver,
@@ -106,6 +108,7 @@ impl Event {
             Event::Refused { .. } => "refused",
             Event::CredentialChanged => "credential_changed",
             Event::Deleted => "deleted",
+            Event::ActivationTimeout => "activation_timeout",
             Event::SessionTakenOver => "session_taken_over",
             Event::PathSkipped { .. } => "path_skipped",
             Event::Unreadable { .. } => "unreadable",
