@@ -50,6 +50,8 @@ pub(super) struct Held {
     settled: bool,
     /// The connection that uses it.
     pub(super) link: Option<Link>,
+    /// A connection waits for it: it begins anew with it, and forgets what it was told before.
+    awaited: bool,
     /// All of it, as the claim's answer had it, until a connection takes it.
     whole: Option<Box<Session>>,
 }
@@ -71,6 +73,7 @@ impl Held {
             expires_at: session.expires_at,
             settled: session.answer.is_empty(),
             link: None,
+            awaited: false,
             whole: None,
         }
     }
@@ -95,7 +98,7 @@ impl Held {
 
     /// Its connection is gone without a word of how far it went.
     fn abandon(&mut self) {
-        (self.link, self.exact) = (None, false);
+        (self.link, self.awaited, self.exact) = (None, false, false);
         self.numbers = self.numbers.after_a_crash();
     }
 
@@ -310,13 +313,16 @@ impl Core {
             return self.refuse_session(link, association, refusal);
         }
         let Some(held) = self.sessions.find_mut(association) else { return };
-        if held.link.is_some() || self.reaching {
+        if held.link.is_some() || held.awaited || self.reaching {
             // In use by another connection, whose end will bring the numbers, or about to be.
             return self.refuse_session(link, association, Refusal::Unavailable);
         }
         match held.whole.take() {
             Some(whole) => self.give_session(link, *whole),
-            None => self.effect(Effect::ReadSession(link, association)),
+            None => {
+                held.awaited = true;
+                self.effect(Effect::ReadSession(link, association));
+            }
         }
     }
 
@@ -327,6 +333,9 @@ impl Core {
         association: AssociationId,
         read: Option<Box<Session>>,
     ) {
+        if let Some(held) = self.sessions.find_mut(association) {
+            held.awaited = false;
+        }
         match read {
             Some(session) => self.give_session(link, *session),
             None => self.refuse_session(link, association, Refusal::Unavailable),
@@ -345,23 +354,27 @@ impl Core {
             return self.downlink(link, Downlink::SessionClaimed { session, exact: true });
         }
         // Until this is written, another crash would have the next owner use the same numbers.
+        held.awaited = true;
         let marks = held.marks();
         self.persist(vec![marks], Then::Claimed { link, session });
     }
 
     /// The numbers after a jump are on record: its connection may use them.
     pub(super) fn session_given(&mut self, link: Link, session: Box<Session>) {
-        let used = self.sessions.find(session.association).and_then(|held| held.link);
+        let used = |held: &&mut Held| held.link.is_some_and(|used| used.connection == link.connection);
         // Else it was revoked, or its connection is gone.
-        if used.is_some_and(|used| used.connection == link.connection) {
+        if let Some(held) = self.sessions.find_mut(session.association).filter(used) {
+            held.awaited = false;
             self.downlink(link, Downlink::SessionClaimed { session, exact: false });
         }
     }
 
     pub(super) fn session_not_given(&mut self, link: Link, session: Box<Session>) {
         let association = session.association;
-        if let Some(held) = self.sessions.find_mut(association) {
-            (held.link, held.exact, held.whole) = (None, false, Some(session));
+        let used = |held: &&mut Held| held.link.is_some_and(|used| used.connection == link.connection);
+        if let Some(held) = self.sessions.find_mut(association).filter(used) {
+            (held.link, held.awaited) = (None, false);
+            (held.exact, held.whole) = (false, Some(session));
         }
         self.refuse_session(link, association, Refusal::Unavailable);
     }
@@ -534,12 +547,15 @@ impl Core {
         }
     }
 
-    /// Links a connection by a session, or asks for one by a session on record. `false`: there is none to reach the
-    /// device by.
+    /// Links a connection by a session, or asks for one by a session on record, or waits for one that is about to go on with
+    /// it. `false`: there is none to reach the device by.
     pub(super) fn reach_by_session(&mut self, now: Reading) -> bool {
         let best = self.sessions.to_reach(self.registered_in(), &self.access, now);
         let Some(association) = best.map(|held| held.association) else { return false };
         let Some(held) = self.sessions.find_mut(association) else { return false };
+        if held.awaited {
+            return true;
+        }
         if let Some(link) = held.link {
             // The device has made it and said nothing over it yet.
             self.link_to(now, link);

@@ -571,16 +571,78 @@ fn passivation_writes_exact_numbers_of_all_sessions() {
     assert_eq!(bench.stopped(), Some(StopReason::Idle));
 }
 
-/// One that registered in session 1, and was passivated with exact numbers.
-fn passive() -> (Bench, Rc<Connections>) {
-    let first = registered();
+/// The record of one that registered in session 1.
+fn record_of(first: &Bench) -> DeviceRecord {
     let mut record = DeviceRecord {
         registration: Some(first.core.registered.as_ref().unwrap().to_stored(NAME)),
         sessions: vec![session(2), Session { numbers: at(9), ..session(1) }],
         ..DeviceRecord::default()
     };
     record.header.deadline = Some(first.now.unix_ms + 6_000_000);
-    bench(record, true)
+    record
+}
+
+/// One that registered in session 1, and was passivated with exact numbers.
+fn passive() -> (Bench, Rc<Connections>) {
+    bench(record_of(&registered()), true)
+}
+
+/// Its connection begins anew with the session, and would forget a request that it was given before.
+#[test]
+fn what_was_under_way_at_a_crash_is_repeated_once_the_session_goes_on() {
+    let mut first = registered();
+    first.submit("a", execute("/3/0/4"), true);
+    let written = first.write_all();
+    let Some(Downlink::Request { token, message_id, .. }) = first.downlinks.last() else { panic!() };
+    let operation = written.iter().find_map(|change| match change {
+        Change::Operation(operation) => Some((**operation).clone()),
+        _ => None,
+    });
+    let record = DeviceRecord { operations: operation.into_iter().collect(), ..record_of(&first) };
+    let (mut later, _) = bench(record, false);
+    later.write_all();
+    later.hear(secured(1), Uplink::SessionClaim { association: association(1) });
+    later.apply(Input::Deadline);
+    assert!(later.downlinks.is_empty(), "the jump is not on record");
+    later.write_all();
+    let [
+        Downlink::SessionClaimed { .. },
+        Downlink::Link { .. },
+        Downlink::Request { token: again, message_id: id, .. },
+    ] = &later.downlinks[..]
+    else {
+        panic!("{:?}", later.downlinks)
+    };
+    assert_eq!((again, id), (token, message_id));
+    later.respond_over(secured(1), Response::new(Code::CHANGED));
+    later.write_all();
+    assert_eq!(later.ended()[0].0, State::Succeeded);
+}
+
+#[test]
+fn a_session_that_is_being_read_for_one_connection_is_not_opened_by_another() {
+    let (mut bench, _) = passive();
+    let claim = |bench: &mut Bench, n| {
+        let link = Link { connection: link(n).connection, ..secured(1) };
+        bench.hear(link, Uplink::SessionClaim { association: association(1) });
+        link
+    };
+    let first = claim(&mut bench, 11);
+    assert!(bench.said(|downlink| matches!(downlink, Downlink::SessionClaimed { .. })));
+    bench.apply(Input::Unlinked(first.connection));
+    bench.write_all();
+    bench.forget_all();
+    let second = claim(&mut bench, 12);
+    assert!(matches!(bench.others[..], [Effect::ReadSession(..)]));
+    bench.submit("a", read("/3/0/0"), true);
+    bench.write_all();
+    assert!(!bench.others.iter().any(|effect| matches!(effect, Effect::ReachSession { .. })));
+    claim(&mut bench, 13);
+    assert_eq!(bench.refusal(), Some(Refusal::Unavailable));
+    bench.apply(Input::SessionRead(second, association(1), Some(Box::new(session(1)))));
+    bench.write_all();
+    assert_eq!(bench.core.link.map(|link| link.connection), Some(second.connection));
+    assert_eq!(bench.requests().len(), 1);
 }
 
 #[test]
