@@ -22,8 +22,7 @@ use godwit_coap::{Code, FailReason, Response};
 
 use super::{
     access::Access,
-    downlink::{Downlinks, Purpose, UPPER_HALF},
-    flapping::Left,
+    downlink::{self, Downlinks, Purpose},
     handle::{RegistrationChangeKind, SubmitError},
     link::{Call, Downlink, Link, Refusal, Uplink},
     message::{Effect, Input, StopReason, Then},
@@ -128,8 +127,7 @@ impl Core {
             sessions: Sessions::of_record(sessions, claimed.exact),
             activated: header.activated,
             downlinks: Downlinks {
-                // The slice of message ids that this claim has, of 16 in the upper half; connections use the lower one.
-                next_message_id: UPPER_HALF | ((claimed.claims & 15) as u16) << 11,
+                next_message_id: downlink::first_message_id(claimed.claims),
                 ..Downlinks::default()
             },
             link: None,

@@ -104,7 +104,14 @@ pub(super) struct Downlinks {
 }
 
 /// Message ids of requests that endpoints number; a connection's own are below.
-pub(super) const UPPER_HALF: u16 = 0x8000;
+const UPPER_HALF: u16 = 0x8000;
+
+/// Where the message ids of a claim begin: each of 16 claims in a row has a slice of the upper half, in which the 16th
+/// claim after it begins further on. A device that moves every other second is asked nothing under an id that it still
+/// remembers (EXCHANGE_LIFETIME, 247 s: RFC 7252 §4.8.2).
+pub(super) fn first_message_id(claims: u32) -> u16 {
+    UPPER_HALF | ((claims & 15) as u16) << 11 | ((claims >> 4 & 15) as u16) << 7
+}
 
 impl Downlinks {
     pub(super) fn take_message_id(&mut self) -> u16 {
@@ -493,5 +500,23 @@ pub(super) fn cancel(target: &Target, format: Option<ContentFormat>) -> Operatio
     match target {
         Target::Single(path) => Operation::CancelObservation { path: *path, format },
         Target::Composite(paths) => Operation::CancelObservationComposite { paths: paths.to_vec(), format },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn claims_in_a_row_use_message_ids_of_their_own() {
+        let mut used = vec![false; 1 << 16];
+        for claims in 1000..1256 {
+            let first = first_message_id(claims);
+            let mut downlinks = Downlinks { next_message_id: first, ..Downlinks::default() };
+            for _ in 0..128 {
+                let id = downlinks.take_message_id();
+                assert!(id >= UPPER_HALF && !std::mem::replace(&mut used[usize::from(id)], true), "{id:x}");
+            }
+        }
     }
 }
