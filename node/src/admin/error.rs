@@ -353,8 +353,8 @@ impl AdminError {
                 message: format!("{name} was sent or has ended"),
             },
             SubmitError::Store(text) => Self::StoreUnavailable(text),
-            // It moved faster than it could be followed.
-            SubmitError::Overloaded | SubmitError::Elsewhere => Self::Overloaded,
+            // It moved faster than it could be followed; or handed in again, the operation is found.
+            SubmitError::Overloaded | SubmitError::Elsewhere | SubmitError::Ended => Self::Overloaded,
         }
     }
 }

@@ -47,7 +47,7 @@ pub(super) enum At {
 
 impl Journal {
     /// An empty journal that is filled for as long as endpoints tell of changes.
-    pub(super) fn follow(changes: broadcast::Receiver<Told>) -> Arc<Self> {
+    pub(super) fn follow(changes: broadcast::Receiver<Told<RegistrationChange>>) -> Arc<Self> {
         let journal = Arc::new(Self {
             run: entropy::u64(),
             ring: Mutex::new(Ring::default()),
@@ -115,7 +115,7 @@ impl Journal {
     }
 }
 
-async fn copy(mut changes: broadcast::Receiver<Told>, journal: std::sync::Weak<Journal>) {
+async fn copy(mut changes: broadcast::Receiver<Told<RegistrationChange>>, journal: std::sync::Weak<Journal>) {
     loop {
         let change = changes.recv().await;
         let Some(journal) = journal.upgrade() else { return };

@@ -110,9 +110,11 @@ impl Seat {
     ) -> Result<Vec<Lane>, StoreError> {
         let lanes = self.heart.join(shards).await?;
         let changes = self.process.changes.subscribe();
+        let operations = self.process.operations.subscribe();
         self.tasks = vec![
             tokio::spawn(self.heart.clone().run()),
             tokio::spawn(super::watch::tell(self.hub.clone(), changes)),
+            tokio::spawn(super::watch::tell(self.hub.clone(), operations)),
             tokio::spawn(News::new(service.clone(), models).run()),
         ];
         Ok(lanes)

@@ -128,6 +128,7 @@ impl Nodes {
         let beating = self.runtime.spawn(heart.clone().run());
         let telling = super::watch::tell(hub.clone(), process.changes.subscribe());
         self.runtime.spawn(telling);
+        self.runtime.spawn(super::watch::tell(hub.clone(), process.operations.subscribe()));
         let links = Some(links);
         self.nodes.push(Node { process, hub, service, heart, beating, stop, links, arbiters, dtls, plain });
     }
@@ -355,6 +356,27 @@ fn whoever_watches_at_one_node_hears_of_registrations_at_another() {
         }
     });
     assert_eq!((heard.device, heard.kind, heard.here), (id, RegistrationChangeKind::Registered, false));
+}
+
+#[test]
+fn whoever_watches_at_one_node_hears_of_operations_at_another() {
+    let nodes = Nodes::start(2);
+    let mut told = nodes.nodes[1].process.operations.subscribe();
+    let id = nodes.declare("a");
+    let submit = |node: usize| {
+        let new = NewOperation { queue: true, ..read("0190b6f0-0000-7000-8000-000000000004") };
+        nodes.runtime.block_on(nodes.nodes[node].service.submit(id, new)).unwrap().operation
+    };
+    let submitted = submit(0);
+    let heard = nodes.runtime.block_on(async {
+        loop {
+            if let Told::Change(change) = told.recv().await.unwrap() {
+                return change;
+            }
+        }
+    });
+    assert_eq!((&*heard.operation, heard.here), (&submitted, false));
+    assert_eq!(submit(1), submitted, "taken once, wherever it is handed in again");
 }
 
 #[test]

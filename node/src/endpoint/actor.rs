@@ -12,7 +12,10 @@ use super::{
     activation::leave_unanswered,
     core::{Address, Core},
     directory::Reservation,
-    handle::{NewOperation, RegistrationChange, RegistrationChangeKind, SubmitError, Submitted, Told},
+    handle::{
+        NewOperation, OperationChange, RegistrationChange, RegistrationChangeKind, SubmitError, Submitted,
+        Told,
+    },
     link::{Call, Downlink, Link, Reach, Secured, Security},
     message::{Effect, Input, StopReason},
 };
@@ -362,7 +365,8 @@ impl EndpointActor {
         let operations = &self.endpoints.shared.process.operations;
         if operations.receiver_count() > 0 {
             // An error says that the last watcher has just gone.
-            drop(operations.send(Arc::new(operation.clone())));
+            let operation = Arc::new(operation.clone());
+            drop(operations.send(Told::Change(OperationChange { operation, here: true })));
         }
     }
 

@@ -30,7 +30,8 @@ pub struct NewOperation {
 pub struct Submitted {
     /// The record as written.
     pub operation: Operation,
-    /// Answers once, when the operation has ended. Dropping it does not cancel the operation.
+    /// Answers once, when the operation has ended. Dropping it does not cancel the operation. An error: whoever had the
+    /// device has it no more, and its next owner goes on with the operation.
     pub ended: oneshot::Receiver<Operation>,
 }
 
@@ -54,6 +55,9 @@ pub enum SubmitError {
     /// The command can't be sent to this device; the text names the path and the reason.
     #[error("{0}")]
     InvalidCommand(String),
+    /// An operation of this id was handed in before, and has ended: its record says how.
+    #[error("the operation has ended")]
+    Ended,
     /// No operation of this id.
     #[error("no such operation")]
     NoSuchOperation,
@@ -71,11 +75,11 @@ pub enum SubmitError {
     Elsewhere,
 }
 
-/// What watchers of registrations are told.
+/// What watchers are told.
 #[derive(Debug, Clone)]
-pub enum Told {
+pub enum Told<C> {
     /// A change.
-    Change(RegistrationChange),
+    Change(C),
     /// Some of another node were lost before what comes next.
     Lost,
 }
@@ -95,6 +99,15 @@ pub struct RegistrationChange {
     pub here: bool,
 }
 
+/// A change of an operation, as `OperationService.WatchOperations` shows it.
+#[derive(Debug, Clone)]
+pub struct OperationChange {
+    /// The operation, as its record says.
+    pub operation: Arc<Operation>,
+    /// It happened at this node.
+    pub here: bool,
+}
+
 /// What happened to a registration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RegistrationChangeKind {
@@ -110,7 +123,8 @@ pub enum RegistrationChangeKind {
 
 /// Endpoints of this node, and through it of the whole cluster.
 pub trait Endpoints: Send + Sync + 'static {
-    /// Hands in a command. The future ends when the operation record is written.
+    /// Hands in a command. The future ends when the operation record is written. Handing in the same operation again is
+    /// harmless.
     fn submit(
         &self,
         device: DeviceId,
@@ -143,9 +157,9 @@ pub trait Endpoints: Send + Sync + 'static {
 
     /// Changes of registrations from now on, in the order in which they were stored. A receiver that lags is
     /// told how much it missed.
-    fn watch(&self) -> broadcast::Receiver<Told>;
+    fn watch(&self) -> broadcast::Receiver<Told<RegistrationChange>>;
 
-    /// Operations as they are taken, sent and ended from now on, each as it was stored. A receiver that lags is
-    /// told how much it missed.
-    fn watch_operations(&self) -> broadcast::Receiver<Arc<Operation>>;
+    /// Operations as they are taken, sent and ended from now on at any node, each as it was stored. A receiver that lags
+    /// is told how much it missed.
+    fn watch_operations(&self) -> broadcast::Receiver<Told<OperationChange>>;
 }

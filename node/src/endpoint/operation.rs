@@ -52,6 +52,9 @@ impl Core {
             self.effect(Effect::Submitted(new.id, Ok(Box::new(operation))));
             return Ok(());
         }
+        if self.downlinks.ended.iter().any(|(ended, _)| *ended == new.id) {
+            return Err(SubmitError::Ended);
+        }
         let limit = usize::from(self.services.process.config.limits.queued_operations);
         let queued = self.downlinks.operations.len();
         if queued >= limit {

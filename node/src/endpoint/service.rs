@@ -7,7 +7,7 @@ use godwit_proto::v1::Operation;
 use tokio::sync::{broadcast, oneshot};
 
 use super::{
-    handle::{Endpoints, NewOperation, SubmitError, Submitted, Told},
+    handle::{Endpoints, NewOperation, OperationChange, RegistrationChange, SubmitError, Submitted, Told},
     orphan,
     services::{Process, ShardMessage},
 };
@@ -236,11 +236,11 @@ impl Endpoints for Service {
         self.send_to_all(|done| ShardMessage::ModelsChanged { done })
     }
 
-    fn watch(&self) -> broadcast::Receiver<Told> {
+    fn watch(&self) -> broadcast::Receiver<Told<RegistrationChange>> {
         self.process.changes.subscribe()
     }
 
-    fn watch_operations(&self) -> broadcast::Receiver<Arc<Operation>> {
+    fn watch_operations(&self) -> broadcast::Receiver<Told<OperationChange>> {
         self.process.operations.subscribe()
     }
 }

@@ -16,7 +16,7 @@ use tokio::sync::{broadcast, oneshot};
 
 use super::{
     directory::Directory,
-    handle::{NewOperation, SubmitError, Submitted, Told},
+    handle::{NewOperation, OperationChange, RegistrationChange, SubmitError, Submitted, Told},
     link::Links,
     model_sets::SharedSets,
     starts::Starts,
@@ -66,9 +66,9 @@ pub struct Process {
     /// The other nodes.
     pub neighbours: Arc<dyn Neighbours>,
     /// Changes of registrations.
-    pub changes: broadcast::Sender<Told>,
+    pub changes: broadcast::Sender<Told<RegistrationChange>>,
     /// Changes of operations.
-    pub operations: broadcast::Sender<Arc<godwit_proto::v1::Operation>>,
+    pub operations: broadcast::Sender<Told<OperationChange>>,
     /// Set once the node gives its devices up: datagrams go to a peer from then on, or are dropped where there is none.
     pub draining: AtomicBool,
     /// A profile that asks for nothing, to compute a difference from.

@@ -602,6 +602,26 @@ fn commands_go_out_in_order_one_at_a_time() {
 }
 
 #[test]
+fn a_command_that_is_handed_in_again_is_the_same_until_its_record_goes() {
+    let mut bench = Bench::registered("default", "lt=600&lwm2m=1.1");
+    let submit = |bench: &mut Bench| {
+        bench.submit("a", execute("/3/0/4"), false);
+        bench.write_all();
+        match bench.others.drain(..).find(|effect| matches!(effect, Effect::Submitted(..))) {
+            Some(Effect::Submitted(_, taken)) => taken.map(|operation| operation.state()),
+            _ => panic!("neither taken nor refused"),
+        }
+    };
+    assert_eq!(submit(&mut bench), Ok(State::Sent));
+    assert_eq!(submit(&mut bench), Ok(State::Sent));
+    assert_eq!(bench.requests().len(), 1);
+    bench.respond(Response::new(Code::CHANGED));
+    bench.write_all();
+    assert_eq!(submit(&mut bench), Err(SubmitError::Ended));
+    assert_eq!(bench.requests().len(), 1, "nor is it sent again then");
+}
+
+#[test]
 fn a_queued_command_waits_for_a_device_that_does_not_answer() {
     let mut bench = Bench::registered("default", "lt=600&lwm2m=1.1");
     bench.submit("a", read("/3/0/0"), true);

@@ -15,7 +15,8 @@ use godwit::{
     cluster::neighbours::Alone,
     config,
     endpoint::handle::{
-        Endpoints, NewOperation, RegistrationChange, RegistrationChangeKind, SubmitError, Submitted, Told,
+        Endpoints, NewOperation, OperationChange, RegistrationChange, RegistrationChangeKind, SubmitError,
+        Submitted, Told,
     },
     identity::{DeviceId, Owner},
     models::Models,
@@ -54,13 +55,17 @@ pub(crate) struct Double {
     pub(crate) submitted: Mutex<Vec<NewOperation>>,
     /// What was told of changed devices, profiles and models.
     pub(crate) told: Mutex<Vec<String>>,
-    registrations: broadcast::Sender<Told>,
-    operations: broadcast::Sender<Arc<Operation>>,
+    registrations: broadcast::Sender<Told<RegistrationChange>>,
+    operations: broadcast::Sender<Told<OperationChange>>,
     pending: Mutex<Vec<oneshot::Sender<Operation>>>,
 }
 
 fn owner() -> Owner {
     Owner { node: "test".into(), boot: 1 }
+}
+
+fn changed(operation: Operation) -> Told<OperationChange> {
+    Told::Change(OperationChange { operation: Arc::new(operation), here: true })
 }
 
 impl Double {
@@ -98,9 +103,15 @@ impl Double {
         Self::commit(store, device, vec![Change::Operation(Box::new(stored))]).await;
     }
 
+    /// Another node has the device by now, where this operation has ended: nobody here hears of it.
+    pub(crate) async fn lose(&self, operation: &Operation, device: DeviceId) {
+        Self::ended(&*self.store, device, operation).await;
+        self.pending.lock().unwrap().clear();
+    }
+
     pub(crate) fn tell(&self, operation: Operation) {
         // An error says that nobody listens.
-        let _ = self.operations.send(Arc::new(operation));
+        let _ = self.operations.send(changed(operation));
     }
 }
 
@@ -142,7 +153,7 @@ impl Endpoints for Double {
         let operations = self.operations.clone();
         Box::pin(async move {
             Self::ended(&*store, device, &operation).await;
-            let _ = operations.send(Arc::new(operation));
+            let _ = operations.send(changed(operation));
             Ok(Submitted { operation: submitted, ended })
         })
     }
@@ -187,11 +198,11 @@ impl Endpoints for Double {
         Box::pin(async {})
     }
 
-    fn watch(&self) -> broadcast::Receiver<Told> {
+    fn watch(&self) -> broadcast::Receiver<Told<RegistrationChange>> {
         self.registrations.subscribe()
     }
 
-    fn watch_operations(&self) -> broadcast::Receiver<Arc<Operation>> {
+    fn watch_operations(&self) -> broadcast::Receiver<Told<OperationChange>> {
         self.operations.subscribe()
     }
 }

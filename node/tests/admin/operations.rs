@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use godwit::endpoint::handle::SubmitError;
+use godwit::{endpoint::handle::SubmitError, identity::DeviceId};
 use godwit_proto::v1::{
     CancelOperationRequest, CommandResult, Delivery, ExecuteRequest, GetOperationRequest,
-    ListOperationsRequest, PathValue, ReadRequest, WatchOperationsRequest, WriteRequest,
+    ListOperationsRequest, Operation, PathValue, ReadRequest, WatchOperationsRequest, WriteRequest,
     command::{self, Execute, Read, Write},
     operation::{Reason, State},
     operation_service_client::OperationServiceClient,
@@ -132,6 +132,25 @@ async fn what_was_not_sent_in_time_is_taken_back() {
     let list = ListOperationsRequest { parent: "ep".to_owned(), ..Default::default() };
     let operations = client.list_operations(list).await.unwrap().into_inner().operations;
     assert_eq!(operations[0].state(), State::Cancelled);
+}
+
+#[tokio::test]
+async fn a_caller_whose_device_has_moved_hears_how_its_command_ended_there() {
+    let (node, mut client) = node().await;
+    node.endpoints.behave(Behaviour::Silence);
+    let mut caller = client.clone();
+    let calling = tokio::spawn(async move { caller.read(read("/3/0/9")).await });
+    let list = ListOperationsRequest { parent: "ep".to_owned(), ..Default::default() };
+    let taken = loop {
+        let operations = client.list_operations(list.clone()).await.unwrap().into_inner().operations;
+        if let Some(taken) = operations.into_iter().next() {
+            break taken;
+        }
+    };
+    let ended = Operation { state: State::Succeeded.into(), ..taken };
+    node.endpoints.lose(&ended, DeviceId::of("ep")).await;
+    let told = calling.await.unwrap().unwrap().into_inner();
+    assert_eq!((told.name, told.state), (ended.name, ended.state));
 }
 
 #[tokio::test]

@@ -14,7 +14,10 @@ use godwit_proto::v1::{
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tonic::{Request, Response, Status, metadata::MetadataMap};
 
-use super::{Answers, answer, values, wait};
+use super::{
+    Answers, answer, values,
+    wait::{self, Follower},
+};
 use crate::{
     admin::{
         audit,
@@ -25,7 +28,7 @@ use crate::{
         room::{Room, endpoint_of, profile_of},
     },
     clock,
-    endpoint::handle::{NewOperation, Submitted},
+    endpoint::handle::{NewOperation, OperationChange, SubmitError, Submitted, Told},
     entropy,
     identity::DeviceId,
     store::DeviceRecord,
@@ -118,10 +121,11 @@ impl Operations {
         // Before the record is read, so that no end falls between the two.
         let changes = self.0.endpoints().watch_operations();
         let (device, record) = self.0.device(&DeviceName::parse("device", &call.device)?).await?;
+        let follower = Follower { device, id: id.clone(), changes };
         if !delivery.request_id.is_empty()
             && let Some(first) = operation::find(device, &record, &id)
         {
-            return self.repeated(first, delivery.queue, changes, timeout).await;
+            return self.repeated(first, delivery.queue, follower, timeout).await;
         }
         self.check(&mut call.command, &record)?;
         let new = NewOperation {
@@ -131,12 +135,19 @@ impl Operations {
             queue: delivery.queue,
             at_least_once: delivery.at_least_once,
         };
-        let submitted = self.0.endpoints().submit(device, new).await;
-        let submitted = submitted.map_err(|error| AdminError::from_submit(error, endpoint_of(&record)))?;
+        let submitted = match self.0.endpoints().submit(device, new).await {
+            Ok(submitted) => submitted,
+            // A node had taken it that did not live to say so, and its device was quick.
+            Err(SubmitError::Ended) => {
+                let (_, first) = self.operation(&operation::name(device, &id)).await?;
+                return self.repeated(first, delivery.queue, follower, timeout).await;
+            }
+            Err(error) => return Err(AdminError::from_submit(error, endpoint_of(&record))),
+        };
         if delivery.queue {
             return Ok(named(submitted.operation, device, &id, &record));
         }
-        let ended = self.end(submitted, device, &id, timeout).await?;
+        let ended = self.end(submitted, follower, timeout).await?;
         wait::outcome(named(ended, device, &id, &record))
     }
 
@@ -144,17 +155,23 @@ impl Operations {
     async fn end(
         &self,
         submitted: Submitted,
-        device: DeviceId,
-        id: &str,
+        mut follower: Follower,
         timeout: std::time::Duration,
     ) -> Result<Operation, AdminError> {
-        let pending = || AdminError::Pending { operation: operation::name(device, id) };
+        let (device, id) = (follower.device, follower.id.clone());
+        let ended = async {
+            match submitted.ended.await {
+                Ok(operation) => operation,
+                // Another node goes on with it.
+                Err(_) => follower.end(&self.0).await,
+            }
+        };
         tokio::select! {
-            ended = submitted.ended => ended.map_err(|_| pending()),
+            ended = ended => Ok(ended),
             () = tokio::time::sleep(timeout) => {
-                match self.0.endpoints().cancel(device, id.to_owned()).await {
+                match self.0.endpoints().cancel(device, id.clone()).await {
                     Ok(operation) => Ok(operation),
-                    Err(_) => Err(pending()),
+                    Err(_) => Err(AdminError::Pending { operation: operation::name(device, &id) }),
                 }
             }
             () = self.0.stopping() => Err(AdminError::Stopping),
@@ -166,7 +183,7 @@ impl Operations {
         &self,
         first: Operation,
         queue: bool,
-        changes: Receiver<Arc<Operation>>,
+        mut follower: Follower,
         timeout: std::time::Duration,
     ) -> Result<Operation, AdminError> {
         if queue {
@@ -176,11 +193,11 @@ impl Operations {
             return wait::outcome(first);
         }
         let ended = tokio::select! {
-            ended = wait::end_of(changes, &first.name) => ended,
-            () = tokio::time::sleep(timeout) => None,
+            ended = follower.end(&self.0) => ended,
+            () = tokio::time::sleep(timeout) => return Err(AdminError::Pending { operation: first.name }),
             () = self.0.stopping() => return Err(AdminError::Stopping),
         };
-        ended.map_or(Err(AdminError::Pending { operation: first.name }), wait::outcome)
+        wait::outcome(Operation { name: first.name, endpoint: first.endpoint, ..ended })
     }
 
     fn check(&self, command: &mut Command, record: &DeviceRecord) -> Result<(), AdminError> {
@@ -219,20 +236,22 @@ impl Operations {
         request: WatchOperationsRequest,
     ) -> Result<Answers<WatchOperationsResponse>, AdminError> {
         let changes = self.0.endpoints().watch_operations();
-        let (first, prefix) = match (request.name.as_str(), request.parent.as_str()) {
-            ("", "") => (None, String::new()),
+        let prefix = match (request.name.as_str(), request.parent.as_str()) {
+            ("", "") => String::new(),
             ("", parent) => {
                 let (device, _) = self.0.device(&DeviceName::parse("parent", parent)?).await?;
-                (None, format!("devices/{device}/"))
+                format!("devices/{device}/")
             }
             (name, "") => {
-                let (_, first) = self.operation(name).await?;
-                let name = first.name.clone();
-                (Some(first), name)
+                let (device, first) = self.operation(name).await?;
+                let (_, id) = name::operation("name", &first.name)?;
+                let follower = Follower { device, id, changes };
+                let state = OneWatcher { room: self.0.clone(), told: None, next: Some(first), follower };
+                return Ok(stream::unfold(Some(state), OneWatcher::step).boxed());
             }
             _ => return Err(invalid("parent", "must be empty where `name` is set")),
         };
-        let state = Watcher { room: self.0.clone(), changes, only: first.is_some(), first, prefix };
+        let state = Watcher { room: self.0.clone(), changes, prefix };
         Ok(stream::unfold(Some(state), Watcher::step).boxed())
     }
 
@@ -245,44 +264,81 @@ impl Operations {
     }
 }
 
-/// One watcher of operations.
+/// What a watcher's stream yields.
+type Item = Result<WatchOperationsResponse, Status>;
+
+fn told(event: Event) -> Item {
+    Ok(WatchOperationsResponse { event: Some(event) })
+}
+
+/// A watcher of many operations.
 struct Watcher {
     room: Arc<Room>,
-    changes: Receiver<Arc<Operation>>,
-    /// The watched operation as it stood at the beginning, to be told first.
-    first: Option<Operation>,
-    /// Whether one operation is watched, to its end.
-    only: bool,
+    changes: Receiver<Told<OperationChange>>,
     /// Names of wanted operations begin so.
     prefix: String,
 }
 
 impl Watcher {
-    async fn step(state: Option<Self>) -> Option<(Result<WatchOperationsResponse, Status>, Option<Self>)> {
+    async fn step(state: Option<Self>) -> Option<(Item, Option<Self>)> {
         let mut watcher = state?;
         let stopping = watcher.room.stopping();
         let event = tokio::select! {
             event = watcher.next() => event,
             () = stopping => None,
         };
-        let Some(event) = event else { return Some((Err(AdminError::Stopping.into()), None)) };
-        let ended = matches!(&event, Event::Operation(operation) if operation::has_ended(operation));
-        let rest = if watcher.only && ended { None } else { Some(watcher) };
-        Some((Ok(WatchOperationsResponse { event: Some(event) }), rest))
+        Some(match event {
+            Some(event) => (told(event), Some(watcher)),
+            None => (Err(AdminError::Stopping.into()), None),
+        })
     }
 
     async fn next(&mut self) -> Option<Event> {
-        if let Some(first) = self.first.take() {
-            return Some(Event::Operation(first));
-        }
         loop {
             match self.changes.recv().await {
-                Ok(operation) if operation.name.starts_with(&self.prefix) => {
-                    return Some(Event::Operation(Operation::clone(&operation)));
+                Ok(Told::Change(change)) if change.operation.name.starts_with(&self.prefix) => {
+                    return Some(Event::Operation(Operation::clone(&change.operation)));
                 }
-                Ok(_) => {}
+                Ok(Told::Change(_)) => {}
+                Ok(Told::Lost) => return Some(Event::Missed(0)),
                 Err(RecvError::Lagged(missed)) => return Some(Event::Missed(missed)),
                 Err(RecvError::Closed) => return None,
+            }
+        }
+    }
+}
+
+/// A watcher of one operation, to its end. It misses none but what came between two readings of the record.
+struct OneWatcher {
+    room: Arc<Room>,
+    /// What was told last.
+    told: Option<Operation>,
+    /// To be told first: as it stood at the beginning.
+    next: Option<Operation>,
+    follower: Follower,
+}
+
+impl OneWatcher {
+    async fn step(state: Option<Self>) -> Option<(Item, Option<Self>)> {
+        let mut watcher = state?;
+        let stopping = watcher.room.stopping();
+        let changed = tokio::select! {
+            changed = watcher.changed() => changed,
+            () = stopping => return Some((Err(AdminError::Stopping.into()), None)),
+        };
+        let ended = operation::has_ended(&changed);
+        watcher.told = Some(changed.clone());
+        Some((told(Event::Operation(changed)), (!ended).then_some(watcher)))
+    }
+
+    async fn changed(&mut self) -> Operation {
+        loop {
+            let next = match self.next.take() {
+                Some(first) => first,
+                None => self.follower.next(&self.room).await,
+            };
+            if self.told.as_ref() != Some(&next) {
+                return next;
             }
         }
     }

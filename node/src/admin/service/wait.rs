@@ -3,12 +3,17 @@
 use std::time::Duration;
 
 use godwit_proto::v1::{Delivery, Operation, operation::State};
-use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tonic::metadata::MetadataMap;
 
-use crate::admin::{
-    convert::operation::has_ended,
-    error::{AdminError, invalid},
+use crate::{
+    admin::{
+        convert::operation::{find, has_ended},
+        error::{AdminError, invalid},
+        room::Room,
+    },
+    endpoint::handle::{OperationChange, Told},
+    identity::DeviceId,
 };
 
 /// How long a synchronous call waits unless told otherwise: MAX_TRANSMIT_WAIT (RFC 7252 §4.8.2), after which no
@@ -19,6 +24,9 @@ const MAX_TIMEOUT: Duration = Duration::from_mins(10);
 /// The bounds of a queued operation's TTL.
 const MIN_TTL: Duration = Duration::from_secs(1);
 const MAX_TTL: Duration = Duration::from_hours(365 * 24);
+
+/// How often the record of an operation is read whose end nobody may live to tell.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// What of the caller's own deadline is left at most for our answer to reach it, and for us to be late by; of a short
 /// deadline a quarter.
@@ -75,19 +83,47 @@ pub(super) fn outcome(operation: Operation) -> Result<Operation, AdminError> {
     }
 }
 
-/// Waits for the end of the operation with this id, whoever asked for it. `None`: nobody will tell.
-pub(super) async fn end_of(
-    mut changes: broadcast::Receiver<std::sync::Arc<Operation>>,
-    id: &str,
-) -> Option<Operation> {
-    loop {
-        match changes.recv().await {
-            Ok(operation) if has_ended(&operation) && operation.name.ends_with(id) => {
-                return Some(Operation::clone(&operation));
+/// Tells how one operation changes, whoever asked for it and whichever node has its device.
+pub(super) struct Follower {
+    pub(super) device: DeviceId,
+    pub(super) id: String,
+    /// From before the operation was last read.
+    pub(super) changes: Receiver<Told<OperationChange>>,
+}
+
+impl Follower {
+    /// The operation after its next change. An end that nobody told is found in its record.
+    pub(super) async fn next(&mut self, room: &Room) -> Operation {
+        loop {
+            match tokio::time::timeout(LOOK_AGAIN, self.changes.recv()).await {
+                Ok(Ok(Told::Change(change))) if change.operation.name.ends_with(&self.id) => {
+                    return Operation::clone(&change.operation);
+                }
+                Ok(Ok(Told::Change(_))) => continue,
+                Ok(Ok(Told::Lost) | Err(RecvError::Lagged(_))) | Err(_) => {}
+                Ok(Err(RecvError::Closed)) => tokio::time::sleep(LOOK_AGAIN).await,
             }
-            Ok(_) => {}
-            Err(RecvError::Lagged(_) | RecvError::Closed) => return None,
+            if let Some(operation) = self.read(room).await.filter(has_ended) {
+                return operation;
+            }
         }
+    }
+
+    /// The operation at its end.
+    pub(super) async fn end(&mut self, room: &Room) -> Operation {
+        let mut operation = self.read(room).await;
+        loop {
+            match operation {
+                Some(operation) if has_ended(&operation) => return operation,
+                _ => operation = Some(self.next(room).await),
+            }
+        }
+    }
+
+    /// The operation as its record says; `None`: it says nothing, or can't be read now.
+    async fn read(&self, room: &Room) -> Option<Operation> {
+        let record = room.store().load(self.device).await.ok().flatten()?;
+        find(self.device, &record, &self.id)
     }
 }
 

@@ -20,7 +20,7 @@ use crate::{
         Answer, Membership, Timings,
         neighbours::{Neighbours, Present},
     },
-    endpoint::handle::{NewOperation, RegistrationChange, SubmitError, Submitted},
+    endpoint::handle::{NewOperation, OperationChange, RegistrationChange, SubmitError, Submitted},
     identity::{DeviceId, Owner},
     metrics::cluster::{LinkDrop, Links},
     shard::outbox::{PeerId, SocketId, Transmit},
@@ -131,6 +131,17 @@ impl Hub {
             if let Some(peer) = self.find(&member.owner) {
                 let changes = changes.iter().map(convert::change).collect();
                 peer.tell(&self.metrics, wire::Changes { changes, gap });
+            }
+        }
+    }
+
+    /// The same of operations.
+    pub fn tell_operations(&self, changes: &[OperationChange], gap: bool) {
+        let now = clock::boot();
+        for member in self.members().others(now) {
+            if let Some(peer) = self.find(&member.owner) {
+                let operations = changes.iter().map(|change| Operation::clone(&change.operation)).collect();
+                peer.tell_operations(&self.metrics, wire::Operations { operations, gap });
             }
         }
     }

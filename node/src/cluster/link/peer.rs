@@ -58,8 +58,8 @@ pub(super) struct Peer {
     queue: mpsc::Sender<Body>,
     state: Mutex<State>,
     next: AtomicU64,
-    /// It was not told of some changes.
-    missed: AtomicBool,
+    /// It was not told of some changes: of registrations, of operations.
+    missed: [AtomicBool; 2],
     closed: Notify,
 }
 
@@ -94,7 +94,7 @@ impl Peer {
             queue,
             state: Mutex::new(state),
             next: AtomicU64::new(1),
-            missed: AtomicBool::new(false),
+            missed: [const { AtomicBool::new(false) }; 2],
             closed: Notify::new(),
         };
         (Arc::new(peer), taken)
@@ -136,11 +136,19 @@ impl Peer {
         queued
     }
 
-    /// Tells of changes. What is dropped is a gap before the next ones.
+    /// Tells of changes of registrations. What is dropped is a gap before the next ones.
     pub(super) fn tell(&self, metrics: &Links, mut changes: wire::Changes) {
-        changes.gap |= self.missed.swap(false, Ordering::Relaxed);
+        changes.gap |= self.missed[0].swap(false, Ordering::Relaxed);
         if !self.send(metrics, Body::Changes(changes)) {
-            self.missed.store(true, Ordering::Relaxed);
+            self.missed[0].store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// The same of operations.
+    pub(super) fn tell_operations(&self, metrics: &Links, mut changed: wire::Operations) {
+        changed.gap |= self.missed[1].swap(false, Ordering::Relaxed);
+        if !self.send(metrics, Body::Operations(changed)) {
+            self.missed[1].store(true, Ordering::Relaxed);
         }
     }
 
@@ -211,13 +219,17 @@ impl Peer {
         let request = convert::submit(self.owner.boot, device, operation);
         let node = self.owner.node.clone();
         let asked = async move {
-            let unknown = |status: tonic::Status| SubmitError::Store(format!("{node}: {}", status.message()));
+            // Whether it was taken is not known; handing it in again is harmless, here or at the next owner.
+            let unknown = |status: tonic::Status| {
+                tracing::debug!(%node, error = status.message(), "a peer was lost with a command");
+                SubmitError::Elsewhere
+            };
             let mut answers = client.submit(request).await.map_err(unknown)?.into_inner();
             let first = answers.message().await.map_err(unknown)?.and_then(|answer| answer.answer);
             let operation = match first {
                 Some(submit_answer::Answer::Operation(operation)) => operation,
                 Some(submit_answer::Answer::Refusal(refusal)) => return Err(convert::refused(refusal)),
-                None => return Err(SubmitError::Overloaded),
+                None => return Err(SubmitError::Elsewhere),
             };
             let (tell, ended) = oneshot::channel();
             tokio::spawn(async move {

@@ -20,7 +20,7 @@ use crate::{
     cluster::reply::Reply,
     endpoint::{
         Presented, Service, ShardMessage,
-        handle::{SubmitError, Told},
+        handle::{OperationChange, SubmitError, Told},
     },
     identity::{DeviceId, Owner},
     shard::outbox::PeerId,
@@ -180,6 +180,7 @@ impl Link {
             Body::Transmit(transmit) if here => self.transmit(transmit),
             Body::View(view) if here => self.hub.viewed(owner, view.sees_store),
             Body::Changes(changes) if here => self.changed(changes),
+            Body::Operations(operations) if here => self.operations_changed(operations),
             _ => {}
         }
     }
@@ -191,7 +192,9 @@ impl Link {
         let peer = self.hub.link(&owner, address);
         self.peer = Some((peer, owner));
         // What it told while it had no link here.
-        drop(self.service.process().changes.send(Told::Lost));
+        let process = self.service.process();
+        drop(process.changes.send(Told::Lost));
+        drop(process.operations.send(Told::Lost));
     }
 
     fn reply(&self, question: u64) -> Reply {
@@ -228,6 +231,19 @@ impl Link {
         for told in lost.into_iter().chain(changes) {
             // An error says that nobody watches.
             drop(process.changes.send(told));
+        }
+    }
+
+    fn operations_changed(&self, changed: wire::Operations) {
+        let process = self.service.process();
+        let lost = changed.gap.then_some(Told::Lost);
+        let changes = changed
+            .operations
+            .into_iter()
+            .map(|operation| Told::Change(OperationChange { operation: Arc::new(operation), here: false }));
+        for told in lost.into_iter().chain(changes) {
+            // An error says that nobody watches.
+            drop(process.operations.send(told));
         }
     }
 }

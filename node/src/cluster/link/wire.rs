@@ -184,6 +184,7 @@ pub(super) fn refusal(error: &SubmitError) -> wire::Refusal {
         }
         SubmitError::Overloaded => refusal::Kind::Overloaded,
         SubmitError::Elsewhere => refusal::Kind::Elsewhere,
+        SubmitError::Ended => refusal::Kind::Ended,
     };
     refusal.set_kind(kind);
     refusal
@@ -202,6 +203,7 @@ pub(super) fn refused(refusal: wire::Refusal) -> SubmitError {
         refusal::Kind::NotCancellable => SubmitError::NotCancellable,
         refusal::Kind::Store => SubmitError::Store(refusal.detail),
         refusal::Kind::Elsewhere => SubmitError::Elsewhere,
+        refusal::Kind::Ended => SubmitError::Ended,
         refusal::Kind::Overloaded | refusal::Kind::Unspecified => SubmitError::Overloaded,
     }
 }
@@ -275,6 +277,7 @@ mod tests {
             SubmitError::Store("gone".into()),
             SubmitError::Overloaded,
             SubmitError::Elsewhere,
+            SubmitError::Ended,
         ] {
             assert_eq!(refused(refusal(&error)), error);
         }

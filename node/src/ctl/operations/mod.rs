@@ -329,6 +329,7 @@ async fn watch(
     while let Some(message) = changes.message().await? {
         match message.event {
             Some(Event::Operation(operation)) => show::change(&operation, console)?,
+            Some(Event::Missed(0)) => console.note("changes were left out: a node could not be reached")?,
             Some(Event::Missed(missed)) => {
                 console.note(&format!("{missed} changes were left out: this reader is too slow"))?;
             }
