@@ -83,8 +83,6 @@ pub(super) struct Core {
     heard: Option<Instant>,
     /// When anything last happened.
     pub(super) active: Instant,
-    /// The session before that of the registration.
-    pub(super) left: Option<Box<Left>>,
     /// The end of the registration is being written.
     pub(super) expiring: bool,
     leaving: Option<StopReason>,
@@ -141,7 +139,6 @@ impl Core {
             orders: Orders::new(claimed.term),
             heard: None,
             active: now.now,
-            left: None,
             expiring: false,
             leaving: None,
             moving: false,
@@ -515,7 +512,9 @@ impl Core {
             Then::Promoted { link, association, removed } => {
                 self.promotion_stored(now, link, association, removed);
             }
-            Then::Deregister { link, call } => self.deregistered(now, link, call),
+            Then::Deregister { link, call, record, event } => {
+                self.deregistered(link, call, *record, event);
+            }
             Then::Expire(record, event) => self.expiry_stored(*record, event),
             Then::Expired(event) => {
                 self.effect(Effect::RemoveEvent(event));

@@ -141,11 +141,11 @@ pub(super) enum Then {
     SessionWritten { link: Link, association: AssociationId },
     /// A claimed session's jump is written, and its connection may go on.
     Claimed { link: Link, session: Box<Session> },
-    /// Answer a de-register and stop.
-    Deregister { link: Link, call: Call },
+    /// Answer a de-register, and publish its event, whose id in the outbox is given.
+    Deregister { link: Link, call: Call, record: Box<Record>, event: String },
     /// The registration has expired: publish the event, whose id in the outbox is given.
     Expire(Box<Record>, String),
-    /// The event of an expiry is durable.
+    /// The event of the registration's end is durable.
     Expired(String),
     /// Tell the caller that the operation waits in its queue.
     Submitted(String),
@@ -191,7 +191,7 @@ impl Then {
         match self {
             Then::Register(new) => Some(new.call()),
             Then::Update { link, call, .. }
-            | Then::Deregister { link, call }
+            | Then::Deregister { link, call, .. }
             | Then::SendDone { link, call, .. } => Some((*link, *call)),
             _ => None,
         }

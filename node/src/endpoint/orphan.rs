@@ -89,6 +89,9 @@ pub(super) fn of_stored(device: DeviceId, stored: &value::StoredEvent) -> (Event
             return (event, Identity::of(&[device.as_bytes(), b"deleted", &stored.data]));
         }
     }
+    if stored.r#type == Event::Deregistered.name() {
+        return (Event::Deregistered, Identity::of(&[stored.registration.as_bytes(), b"deregistered"]));
+    }
     (Event::Expired, Identity::of(&[stored.registration.as_bytes(), b"expired"]))
 }
 

@@ -12,6 +12,7 @@ use godwit_lwm2m::{
     registration::{Binding, FormatSet, ObjectList, RegisteredLinks, Registration, RootPath},
 };
 
+use super::flapping::Left;
 use crate::{
     clock::Reading,
     entropy,
@@ -43,6 +44,8 @@ pub(super) struct Registered {
     pub(super) owed: Option<Instant>,
     /// Name and revision of the profile whose start actions are done.
     pub(super) started: Option<(Arc<str>, u64)>,
+    /// The session before that of `proof`.
+    pub(super) left: Option<Box<Left>>,
 }
 
 /// How a device proved its name when it registered.
@@ -84,6 +87,7 @@ impl Registered {
             owed: None,
             started: None,
             proof: None,
+            left: None,
         }
     }
 
@@ -94,6 +98,11 @@ impl Registered {
             models: &self.models,
             composite: self.client.version > LwM2mVersion::V1_0,
         }
+    }
+
+    /// The session that the device was in when it last said who it is.
+    pub(super) fn session(&self) -> Option<SessionId> {
+        self.proof.as_ref()?.session
     }
 
     /// The message for the store. An empty `profile` says that the start actions are still to be done.
@@ -133,6 +142,7 @@ impl Registered {
                 .as_ref()
                 .and_then(|proof| proof.session)
                 .map_or_else(Vec::new, |session| session.as_bytes().to_vec()),
+            left: self.left.as_deref().map(Left::to_stored),
             ..value::Registration::default()
         }
     }
@@ -183,6 +193,7 @@ impl Registered {
             started: (!stored.profile.is_empty())
                 .then(|| (stored.profile.as_str().into(), stored.profile_revision)),
             proof: Proof::from_stored(stored).map(Box::new),
+            left: stored.left.as_ref().and_then(Left::from_stored).map(Box::new),
         })
     }
 }

@@ -5,7 +5,7 @@
 //!      └─► allowed? ─► write registration, address, answer, pending observations ─► 2.01 ─► start actions
 //!  Update ───► covered by the stored deadline? ─► 2.04
 //!      └─► write what changed, or the later deadline ─► 2.04
-//!  Deregister ► write the tombstone with its answer ─► 2.02, stop
+//!  Deregister ► write the tombstone with its answer and the event ─► 2.02 ─► publish the event ─► stop
 //!  lifetime and grace over ─► write the end and its event ─► publish the event ─► stop
 //! ```
 
@@ -19,7 +19,7 @@ use super::{
     downlink::Task,
     handle::RegistrationChangeKind,
     link::{Call, Downlink, Link},
-    message::{Effect, StopReason, Then},
+    message::{Effect, Then},
     observation::Observation,
     orphan,
     plan::{content_format, name_and_revision},
@@ -30,7 +30,7 @@ use crate::{
     identity::RegistrationId,
     profile::Skipped,
     store::{APPLIED_FOR_MS, Change, pointer::address_bytes, value},
-    telemetry::{Event, Identity},
+    telemetry::{Event, Identity, Record},
 };
 
 /// How often a deadline that is owed is tried to be written.
@@ -68,6 +68,7 @@ impl Core {
         let models = self.services.process.models.set(&self.profile, &client.objects);
         let mut registered = Registered::new(now, client, models, content_format(&self.profile));
         registered.proof = self.proof_of(&link);
+        self.leave_session(now, &mut registered);
         self.prolong(now, &mut registered);
         let plan = self.profile.start_plan(&registered.plan_client());
         let observations: Vec<_> = plan.observations.into_iter().map(Observation::of_profile).collect();
@@ -102,11 +103,11 @@ impl Core {
         self.activated = true;
         self.reply(link, call, Response::new(Code::CREATED).location("rd").location(registered.id.as_str()));
         self.applied = Some(applied);
-        let before = self.registered_in();
+        let before = self.registered.take().and_then(|before| before.left);
         self.registered = Some(Box::new(registered));
         self.awake = true;
         self.announce_registered(now, replaced);
-        self.note_session(now, before);
+        self.note_session(now, before.as_deref());
         let cause = self.cause(&[b"registered"]);
         for (ordinal, skipped) in skipped.into_iter().enumerate() {
             let event = Event::PathSkipped { path: skipped.path, reason: skipped.reason };
@@ -153,6 +154,7 @@ impl Core {
         let moved = self.link.is_none_or(|own| own.connection != link.connection)
             && link.security.secured().is_some();
         registered.proof = self.proof_of(&link);
+        self.leave_session(now, &mut registered);
         let lifetime = update.lifetime.filter(|lifetime| *lifetime != registered.client.lifetime);
         let objects = update.links.as_ref().is_some_and(|links| links.objects != registered.client.objects);
         let changed = registered.client.apply(update);
@@ -231,9 +233,9 @@ impl Core {
                 registered.models = current.models.clone();
             }
         }
-        let before = self.registered_in();
+        let before = self.registered.take().and_then(|before| before.left);
         self.registered = Some(registered);
-        self.note_session(now, before);
+        self.note_session(now, before.as_deref());
         if self.link.is_none_or(|own| own.connection != link.connection) {
             self.link_to(now, link);
             self.take_address(&link);
@@ -261,20 +263,49 @@ impl Core {
             return self.effect(Effect::Foreign(link, call, id));
         }
         let applied = self.applied_by(now, &link, call, id, &Response::new(Code::DELETED));
-        let changes = vec![Change::RemoveRegistration, Change::Applied(applied), Change::Deadline(None)];
-        self.persist(changes, Then::Deregister { link, call });
+        let (record, stored) = self.end_event(now, Event::Deregistered, b"deregistered");
+        let event = stored.id.clone();
+        let changes = vec![
+            Change::Event(stored),
+            Change::RemoveRegistration,
+            Change::Applied(applied),
+            Change::Deadline(None),
+        ];
+        self.persist(changes, Then::Deregister { link, call, record, event });
     }
 
-    pub(super) fn deregistered(&mut self, now: Reading, link: Link, call: Call) {
+    /// The event of the registration's end, for the sink and for the outbox.
+    fn end_event(
+        &mut self,
+        now: Reading,
+        event: Event,
+        name: &'static [u8],
+    ) -> (Box<Record>, value::StoredEvent) {
+        let registration = self.registered.as_ref().map(|it| it.id.to_string()).unwrap_or_default();
+        let cause = self.cause(&[name]);
+        let r#type = event.name().to_owned();
+        let record = self.event_record(now, event, cause);
+        let stored = value::StoredEvent {
+            id: record.id.to_string(),
+            r#type,
+            time: now.unix_ms,
+            endpoint: self.name.to_string(),
+            registration,
+            data: Vec::new(),
+        };
+        (Box::new(record), stored)
+    }
+
+    /// The event is published from memory, and from the outbox by whoever finds it there should this node die before.
+    pub(super) fn deregistered(&mut self, link: Link, call: Call, record: Record, event: String) {
         self.reply(link, call, Response::new(Code::DELETED));
         // The connection stays to answer a repeated request from its memory.
         self.downlink(link, Downlink::Unlink);
-        let cause = self.cause(&[b"deregistered"]);
-        self.announce(now, Event::Deregistered, cause);
         self.changed(RegistrationChangeKind::Deregistered);
+        self.observations.clear();
         self.registered = None;
         self.link = None;
-        self.release(now, StopReason::Ended);
+        self.publish(vec![record], Then::Expired(event));
     }
 
     /// Ends a registration whose time is over. The event goes out once: it is on record until the sink has it, and
@@ -286,22 +317,10 @@ impl Core {
         if std::mem::replace(&mut self.expiring, true) {
             return;
         }
-        let cause = self.cause(&[b"expired"]);
-        let record = self.event_record(now, Event::Expired, cause);
-        let stored = value::StoredEvent {
-            id: record.id.to_string(),
-            r#type: Event::Expired.name().to_owned(),
-            time: now.unix_ms,
-            endpoint: self.name.to_string(),
-            registration: self
-                .registered
-                .as_ref()
-                .map_or_else(String::new, |registered| registered.id.to_string()),
-            data: Vec::new(),
-        };
+        let (record, stored) = self.end_event(now, Event::Expired, b"expired");
         let id = stored.id.clone();
         let changes = vec![Change::Event(stored), Change::RemoveRegistration, Change::Deadline(None)];
-        self.persist(changes, Then::Expire(Box::new(record), id));
+        self.persist(changes, Then::Expire(record, id));
     }
 
     /// The end could not be written: tried again soon.
@@ -312,7 +331,7 @@ impl Core {
         }
     }
 
-    pub(super) fn expiry_stored(&mut self, record: crate::telemetry::Record, id: String) {
+    pub(super) fn expiry_stored(&mut self, record: Record, id: String) {
         self.changed(RegistrationChangeKind::Expired);
         // Another registration may follow in this life.
         self.expiring = false;

@@ -429,8 +429,30 @@ fn a_de_register_is_answered_after_its_write_and_ends_the_endpoint() {
     bench.say(Uplink::Deregister { call, registration });
     assert_eq!(bench.replies(), []);
     bench.write_all();
-    assert_eq!(bench.replies(), [Code::DELETED]);
+    assert_eq!(bench.replies(), [Code::DELETED], "which waits for no sink");
+    assert_eq!(bench.stopped(), None);
+    let (id, _) = bench.publications.remove(0);
+    bench.apply(Input::Published(id, Ok(())));
+    assert!(bench.others.iter().any(|effect| matches!(effect, Effect::RemoveEvent(_))));
+    bench.write_all();
     assert_eq!(bench.stopped(), Some(StopReason::Ended));
+}
+
+#[test]
+fn the_event_of_a_de_register_is_published_by_a_later_owner_should_the_first_die() {
+    let mut bench = Bench::registered("default", "lt=60");
+    let (call, registration) = (bench.call(), bench.registration_id());
+    bench.say(Uplink::Deregister { call, registration });
+    let written = bench.write_all();
+    let events = written.into_iter().filter_map(|change| match change {
+        Change::Event(event) => Some(event),
+        _ => None,
+    });
+    let record = DeviceRecord { events: events.collect(), ..DeviceRecord::default() };
+    let mut later = Bench::claimed("default", record);
+    later.apply(Input::Deadline);
+    let published = |bench: &Bench| bench.publications[0].1[0].id.to_string();
+    assert_eq!(published(&later), published(&bench), "one event, whoever publishes it");
 }
 
 #[test]
@@ -587,21 +609,6 @@ fn a_command_is_on_record_before_it_is_sent_and_its_end_before_the_caller_hears(
 }
 
 #[test]
-fn commands_go_out_in_order_one_at_a_time() {
-    let mut bench = Bench::registered("default", "lt=60&lwm2m=1.1");
-    for (id, path) in [("a", "/3/0/0"), ("b", "/3/0/1"), ("c", "/3/0/2")] {
-        bench.submit(id, read(path), true);
-    }
-    bench.write_all();
-    for expected in ["Get /3/0/0", "Get /3/0/1", "Get /3/0/2"] {
-        assert_eq!(bench.requests().last().unwrap().1, expected);
-        bench.respond(Response::new(Code::CONTENT).content(0, "x"));
-        bench.write_all();
-    }
-    assert_eq!(bench.requests().len(), 3);
-}
-
-#[test]
 fn a_command_that_is_handed_in_again_is_the_same_until_its_record_goes() {
     let mut bench = Bench::registered("default", "lt=600&lwm2m=1.1");
     let submit = |bench: &mut Bench| {
@@ -619,6 +626,21 @@ fn a_command_that_is_handed_in_again_is_the_same_until_its_record_goes() {
     bench.write_all();
     assert_eq!(submit(&mut bench), Err(SubmitError::Ended));
     assert_eq!(bench.requests().len(), 1, "nor is it sent again then");
+}
+
+#[test]
+fn commands_go_out_in_order_one_at_a_time() {
+    let mut bench = Bench::registered("default", "lt=60&lwm2m=1.1");
+    for (id, path) in [("a", "/3/0/0"), ("b", "/3/0/1"), ("c", "/3/0/2")] {
+        bench.submit(id, read(path), true);
+    }
+    bench.write_all();
+    for expected in ["Get /3/0/0", "Get /3/0/1", "Get /3/0/2"] {
+        assert_eq!(bench.requests().last().unwrap().1, expected);
+        bench.respond(Response::new(Code::CONTENT).content(0, "x"));
+        bench.write_all();
+    }
+    assert_eq!(bench.requests().len(), 3);
 }
 
 #[test]

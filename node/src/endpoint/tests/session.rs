@@ -432,6 +432,21 @@ fn a_return_to_a_session_that_was_left_is_told_at_times() {
     assert_eq!(told, [false, false, false, true, false, false, true], "every ten minutes");
 }
 
+/// Two holders of one credential may come to different nodes.
+#[test]
+fn a_return_is_told_by_a_node_that_did_not_see_the_session_left() {
+    let mut record = record_of(&registered());
+    let mut told = Vec::new();
+    for (step, n) in [1, 2, 1, 2].into_iter().enumerate() {
+        let (mut bench, _) = bench(record, true);
+        bench.register_in(n, step as u64 + 2);
+        bench.write_all();
+        told.push(bench.events().contains(&"session_taken_over"));
+        record = record_of(&bench);
+    }
+    assert_eq!(told, [false, false, true, false], "and every ten minutes");
+}
+
 #[test]
 fn a_stored_session_goes_on_exactly_or_with_a_jump() {
     let whole = Session { numbers: at(10), expires_at: u64::MAX, ..session(1) };
