@@ -157,6 +157,9 @@ pub struct KafkaSlow {
     pub delay: Duration,
     /// How long it does.
     pub duration: Duration,
+    /// Notifications per second of the same number of other devices afterwards, for ten seconds, more than drains meanwhile; none
+    /// where it is 0.
+    pub burst: u32,
 }
 
 /// Random and mutated datagrams among good devices.
@@ -200,6 +203,7 @@ impl Scale {
             rate: 50,
             delay: Duration::from_secs(3),
             duration: Duration::from_secs(10),
+            burst: 0,
         },
         aborted: Aborted { warm_up: 10_000, handshakes: 10_000, rate: 1000, good: 10, growth: 1 << 20 },
         sessions: Sessions {
@@ -252,6 +256,7 @@ impl Scale {
             rate: 200,
             delay: Duration::from_secs(3),
             duration: Duration::from_secs(600),
+            burst: 3000,
         },
         aborted: Aborted { warm_up: 1_000_000, handshakes: 1_000_000, rate: 2500, good: 50, growth: 1 << 20 },
         sessions: Sessions {

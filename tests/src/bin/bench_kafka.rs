@@ -4,13 +4,16 @@
 //! machine, so latencies on few cores are upper bounds; the node's CPU is its process's, all threads, librdkafka's among them.
 #![allow(clippy::print_stderr, clippy::unwrap_used)]
 
-use std::{env, path::PathBuf};
+use std::{collections::HashMap, env, path::PathBuf};
 
 use godwit_tests::{Kafka, Load, Setup, report};
 use serde_json::Value;
 
 /// Notifications per second.
 const RATES: [u32; 3] = [1000, 5000, 20_000];
+
+/// Rates between them, where the cores of a small machine are used up: three brokers, node and load tool share them.
+const BETWEEN: [u32; 3] = [2500, 7500, 10_000];
 
 /// Other settings of the sink, for the two higher rates: linger, `max.in.flight`.
 const OTHERS: [(&str, u32); 3] = [("0s", 1), ("50ms", 1), ("5ms", 5)];
@@ -23,12 +26,14 @@ fn main() {
         devices: number("DEVICES", 5000),
         seconds: number("SECONDS_EACH", 15),
         json: env::temp_dir().join(format!("godwit-bench-kafka-{}.json", std::process::id())),
-        files: Vec::new(),
+        files: HashMap::new(),
     };
     let mut rows = String::new();
-    for rate in RATES {
+    let mut all = [&RATES[..], &BETWEEN[..]].concat();
+    all.sort_unstable();
+    for &rate in &all {
         let row = bench.run(rate, Setup::default());
-        bench.files.push(row.cpu);
+        bench.files.insert(rate, row.cpu);
         rows += &row.show("file", rate, row.cpu);
     }
     let mut settings = String::new();
@@ -36,17 +41,17 @@ fn main() {
         let started = if three { Kafka::three() } else { Kafka::start() };
         let Some(kafka) = started else { return };
         let name = if three { "three brokers" } else { "one broker" };
-        for (index, rate) in RATES.into_iter().enumerate() {
-            let row = bench.run(rate, bench.kafka(&kafka, three, &format!("r{index}."), "5ms", 1));
-            rows += &row.show(name, rate, bench.files[index]);
+        for &rate in &all {
+            let row = bench.run(rate, bench.kafka(&kafka, three, &format!("r{rate}."), "5ms", 1));
+            rows += &row.show(name, rate, bench.files[&rate]);
             eprintln!("{rows}");
         }
-        for (index, rate) in [(1, RATES[1]), (2, RATES[2])] {
+        for rate in [RATES[1], RATES[2]] {
             for (number, (linger, in_flight)) in OTHERS.into_iter().enumerate() {
-                let prefix = format!("s{index}-{number}.");
+                let prefix = format!("s{rate}-{number}.");
                 let row = bench.run(rate, bench.kafka(&kafka, three, &prefix, linger, in_flight));
                 let name = format!("{name}, linger {linger}, max.in.flight {in_flight}");
-                settings += &row.show(&name, rate, bench.files[index]);
+                settings += &row.show(&name, rate, bench.files[&rate]);
                 eprintln!("{settings}");
             }
         }
@@ -77,7 +82,7 @@ struct Bench {
     seconds: u32,
     json: PathBuf,
     /// µs of the file sink, by rate.
-    files: Vec<f64>,
+    files: HashMap<u32, f64>,
 }
 
 struct Row {
