@@ -62,12 +62,15 @@ struct Shared {
     end: watch::Receiver<()>,
 }
 
+/// One file handle, which both sends and is waited for.
+type Back = tokio::net::UdpSocket;
+
 #[derive(Debug, Default)]
 struct Flows {
     /// The server that each client's flow sticks to.
     servers: HashMap<SocketAddr, usize>,
     /// The socket that stands for a client; with source NAT one for each server.
-    backs: HashMap<(SocketAddr, Option<usize>), Arc<UdpSocket>>,
+    backs: HashMap<(SocketAddr, Option<usize>), Arc<Back>>,
 }
 
 impl Proxy {
@@ -192,16 +195,18 @@ impl Shared {
             // What a client that has ended no longer takes comes back as an error.
             let Ok((length, client)) = came else { continue };
             let (back, server) = self.way(client);
+            // That a new one can send is known a turn later.
+            let _ = back.writable().await;
             self.record(true, client, server, &buffer[..length]);
             self.pass(&buffer[..length], move |bytes| {
                 // Nobody listens while a node is down.
-                let _ = back.send_to(bytes, server);
+                let _ = back.try_send_to(bytes, server);
             });
         }
     }
 
     /// By which socket a client's datagram goes to which server.
-    fn way(self: &Arc<Self>, client: SocketAddr) -> (Arc<UdpSocket>, SocketAddr) {
+    fn way(self: &Arc<Self>, client: SocketAddr) -> (Arc<Back>, SocketAddr) {
         let mut flows = self.flows();
         let sprayed = self.faults.strikes(self.faults.sprayed.load(Ordering::Relaxed));
         let index = match flows.servers.get(&client) {
@@ -227,13 +232,13 @@ impl Shared {
     }
 
     /// A socket towards the servers for this client. What comes to it goes on to the client even after a rebind.
-    fn open(self: &Arc<Self>, client: SocketAddr) -> Arc<UdpSocket> {
-        let back = bind();
-        tokio::spawn(Arc::clone(self).receive_down(waiting(&back), client));
-        Arc::new(back)
+    fn open(self: &Arc<Self>, client: SocketAddr) -> Arc<Back> {
+        let back = Arc::new(Back::from_std(bind()).unwrap());
+        tokio::spawn(Arc::clone(self).receive_down(Arc::clone(&back), client));
+        back
     }
 
-    async fn receive_down(self: Arc<Self>, back: tokio::net::UdpSocket, client: SocketAddr) {
+    async fn receive_down(self: Arc<Self>, back: Arc<Back>, client: SocketAddr) {
         let mut end = self.end.clone();
         loop {
             tokio::select! {
@@ -244,7 +249,7 @@ impl Shared {
         }
     }
 
-    fn take_down(self: &Arc<Self>, back: &tokio::net::UdpSocket, client: SocketAddr) {
+    fn take_down(self: &Arc<Self>, back: &Back, client: SocketAddr) {
         let mut buffer = [0; 16_384];
         let Ok((length, server)) = back.try_recv_from(&mut buffer) else { return };
         self.record(false, client, server, &buffer[..length]);
