@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    net::SocketAddr,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -24,6 +25,8 @@ pub struct Exchange {
     pub session: usize,
     /// When it was first sent.
     pub first: SystemTime,
+    /// The server that it was first sent to.
+    pub server: SocketAddr,
     /// How often it was sent.
     pub sent: u32,
     /// When it was first acknowledged.
@@ -48,11 +51,13 @@ impl Checker {
         let mut by_id = HashMap::new();
         for record in self.records().iter().filter(|record| record.content_type == 23) {
             let Some([head, code, high, low, ..]) = record.content.as_deref() else { continue };
-            let (kind, id, at) = (head >> 4 & 3, [*high, *low], datagrams[record.datagram].at);
+            let (kind, id) = (head >> 4 & 3, [*high, *low]);
+            let Datagram { at, server, .. } = datagrams[record.datagram];
             let key = (record.session, id);
             if record.up && kind == CONFIRMABLE && *code != 0 {
                 let place = *by_id.entry(key).or_insert_with(|| {
-                    exchanges.push(Exchange { session: record.session, first: at, sent: 0, answered: None });
+                    let session = record.session;
+                    exchanges.push(Exchange { session, first: at, server, sent: 0, answered: None });
                     exchanges.len() - 1
                 });
                 exchanges[place].sent += 1;

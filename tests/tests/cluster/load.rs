@@ -2,8 +2,10 @@
 //! checker with the keys say of it afterwards.
 
 use std::{
+    collections::BTreeMap,
     fmt::Write as _,
     fs,
+    net::SocketAddr,
     path::{Path, PathBuf},
     thread,
     time::{Duration, SystemTime},
@@ -11,7 +13,8 @@ use std::{
 
 use godwit_proto::v1::{Credential, Device, credential};
 use godwit_tests::{
-    Checker, Cluster, ClusterLoad, Exchange, Journal, Load, Scale, Setup, Stalls, percentile, report, wait,
+    Checker, Cluster, ClusterLoad, Exchange, Journal, Load, Node, Scale, Setup, Stalls, percentile, report,
+    wait,
 };
 use serde_json::Value;
 
@@ -36,6 +39,8 @@ pub(crate) struct Fleet {
     began: SystemTime,
     /// When it was broken, and when it was mended.
     marks: [Option<SystemTime>; 2],
+    /// The node that was broken, if it was one.
+    victim: Option<SocketAddr>,
 }
 
 /// What came of it.
@@ -53,7 +58,9 @@ pub(crate) struct Found {
     stalls: Vec<(SystemTime, SystemTime)>,
     began: SystemTime,
     marks: [Option<SystemTime>; 2],
+    victim: Option<SocketAddr>,
     presented: f64,
+    claims: f64,
 }
 
 impl Fleet {
@@ -111,6 +118,7 @@ impl Fleet {
             stalls: Stalls::watch(),
             began: SystemTime::now(),
             marks: [None; 2],
+            victim: None,
         };
         fleet.calm();
         fleet
@@ -133,9 +141,21 @@ impl Fleet {
         self.marks[0] = Some(SystemTime::now());
     }
 
+    /// This node is broken now.
+    pub(crate) fn broken_at(&mut self, node: &Node) {
+        self.victim = Some(node.coaps());
+        self.broken();
+    }
+
     /// It is mended now.
     pub(crate) fn mended(&mut self) {
         self.marks[1] = Some(SystemTime::now());
+    }
+
+    /// Prints when this was, to be held against the messages that were repeated.
+    pub(crate) fn note(&self, what: &str) {
+        let since = |mark: SystemTime| mark.elapsed().unwrap_or_default().as_secs_f64();
+        eprintln!("{:8.3} s: {what}", self.marks[0].map_or(0.0, since));
     }
 
     /// Stays broken for [`ClusterLoad::outage`].
@@ -150,10 +170,13 @@ impl Fleet {
         }
     }
 
-    /// Lets it notify on for a while if it still does, and looks at everything.
+    /// Lets it notify on for a while if it still does, until each device was answered, and looks at everything.
     pub(crate) fn end(mut self, cluster: &Cluster) -> Found {
         if self.load.is_some() {
             self.calm();
+        }
+        if let Some(load) = &mut self.load {
+            self.journal.reach_all(self.size.devices, load);
         }
         self.stop();
         let file = |what: &str| self.scratch.join(what).display().to_string();
@@ -178,7 +201,9 @@ impl Fleet {
             stalls: self.stalls.seen(),
             began: self.began,
             marks: self.marks,
+            victim: self.victim,
             presented: cluster.metric_sum("godwit_cluster_datagrams_total", "path=\"presented\""),
+            claims: cluster.metric_sum("godwit_dtls_claims_total", ""),
         }
     }
 }
@@ -218,12 +243,20 @@ impl Found {
         self.checker.sessions().len()
     }
 
-    /// For each device, how long the first message that it began after the break waited for its answer.
-    fn first_answers(&self) -> Vec<Duration> {
+    /// For each device, how long the first message that it began after the break waited for its answer. `of`: those alone
+    /// whose last message before had gone to this node.
+    fn first_answers(&self, of: Option<SocketAddr>) -> Vec<Duration> {
         let broken = self.marks[0].expect("it was broken");
-        let mut first = std::collections::BTreeMap::<usize, &Exchange>::new();
-        for exchange in self.exchanges.iter().filter(|exchange| exchange.first >= broken) {
-            first.entry(exchange.session).or_insert(exchange);
+        let (mut first, mut before) = (BTreeMap::<usize, &Exchange>::new(), BTreeMap::new());
+        for exchange in &self.exchanges {
+            if exchange.first < broken {
+                before.insert(exchange.session, exchange.server);
+            } else {
+                first.entry(exchange.session).or_insert(exchange);
+            }
+        }
+        if let Some(node) = of {
+            first.retain(|session, _| before.get(session) == Some(&node));
         }
         first.values().filter_map(|exchange| exchange.took()).collect()
     }
@@ -245,6 +278,20 @@ impl Found {
         let repeated = self.exchanges.iter().filter(|exchange| exchange.sent > 2);
         let (stalled, rest): (Vec<_>, Vec<_>) = repeated.partition(stalled);
         (rest.len(), stalled.len())
+    }
+
+    /// Prints the first messages that were repeated: when they were sent first, after the break, where to, and how long they
+    /// waited.
+    fn print_repeated(&self) {
+        let Some(broken) = self.marks[0] else { return };
+        for exchange in self.exchanges.iter().filter(|exchange| exchange.sent > 1).take(100) {
+            let Exchange { session, first, server, sent, .. } = exchange;
+            let after = first.duration_since(broken).unwrap_or_default().as_secs_f64();
+            eprintln!(
+                "{after:8.3} s: session {session} to {server}, {sent} times, answered after {:?}",
+                exchange.took()
+            );
+        }
     }
 
     /// Writes the report `docs/soak/cluster-<name>.md`.
@@ -269,7 +316,8 @@ impl Found {
         line("notifications never acknowledged", &self.notify["timeouts"]);
         line("protected records, all of them opened", &format!("{opened} of {records}"));
         line("nonces used twice, numbers that did not rise, and the like", &self.checker.problems().len());
-        line("datagrams that one node presented to another", &self.presented);
+        line("datagrams that one node presented to another, since these nodes run", &self.presented);
+        line("sessions that they claimed", &self.claims);
         let since = |exchange: &&Exchange| exchange.first >= self.began;
         let all: Vec<_> = self.exchanges.iter().filter(since).filter_map(Exchange::took).collect();
         let spans = |of: &[Duration]| {
@@ -277,12 +325,20 @@ impl Found {
         };
         line("from a message to its answer, p50 / p99 / longest", &spans(&all));
         if self.marks[0].is_some() {
-            line("the same of each device's first message after the break", &spans(&self.first_answers()));
+            line(
+                "the same of each device's first message after the break",
+                &spans(&self.first_answers(None)),
+            );
+            if self.victim.is_some() {
+                let own = self.first_answers(self.victim);
+                line(&format!("the same of the {} devices that were that node's", own.len()), &spans(&own));
+            }
             line(
                 "to the last answer to a repeated message, from the end of what was broken",
                 &ms(Some(self.recovery())),
             );
         }
+        self.print_repeated();
         let (repeated, stalled) = self.repeated_twice();
         line("messages sent more than twice", &repeated);
         line("more of them, while the machine stood still for 250 ms or longer", &stalled);
