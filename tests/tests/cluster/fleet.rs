@@ -1,6 +1,7 @@
 //! A fleet on three nodes that die, are replaced, stand still or lose each other; and whose flows move.
 
 use std::{
+    sync::atomic::Ordering,
     thread,
     time::{Duration, Instant},
 };
@@ -13,7 +14,7 @@ use crate::load::{Fleet, setup};
 fn a_fleet_goes_on_when_a_node_is_killed() {
     let Some(mut cluster) = Cluster::start(3, &setup()) else { return };
     let mut fleet = Fleet::start(&cluster, "killed");
-    fleet.broken();
+    fleet.broken_at(&cluster.nodes[0]);
     cluster.kill(0);
     fleet.outage();
     cluster.restart(0);
@@ -45,12 +46,42 @@ fn a_fleet_goes_on_when_flows_move_and_addresses_change() {
 }
 
 #[test]
+fn a_fleet_stays_where_it_is_while_its_packets_are_sprayed() {
+    let Some(cluster) = Cluster::start(3, &setup()) else { return };
+    let mut fleet = Fleet::start(&cluster, "sprayed");
+    let claims = || cluster.metric_sum("godwit_dtls_claims_total", "");
+    let accepted = || cluster.metric_sum("godwit_dtls_records_received_total", "");
+    let before = (claims(), accepted());
+    fleet.broken();
+    cluster.secure.faults.sprayed.store(100, Ordering::Relaxed);
+    fleet.more(u64::from(fleet.size.rate) * fleet.size.duration.as_secs());
+    let (moved, records) = (claims() - before.0, accepted() - before.1);
+    cluster.secure.faults.sprayed.store(0, Ordering::Relaxed);
+    fleet.mended();
+    let found = fleet.end(&cluster);
+    found.assert_zeros();
+    found.report(
+        "Each packet comes to any of three nodes",
+        &format!(
+            "Each datagram of a device goes to a node that is chosen anew. {moved} sessions moved during {records} accepted \
+             records of devices."
+        ),
+    );
+    // A machine that stands still has nodes claim from a neighbour that is silent.
+    if Scale::from_environment() == Scale::SOAK {
+        assert!(moved * 1000.0 < records, "{moved} sessions moved during {records} records");
+    }
+}
+
+#[test]
 fn a_fleet_notices_little_of_a_rolling_restart() {
     let Some(mut cluster) = Cluster::start(3, &setup()) else { return };
     let mut fleet = Fleet::start(&cluster, "rolled");
     fleet.broken();
     for number in 0..3 {
+        fleet.note("a node is to end");
         cluster.roll(number);
+        fleet.note("it is there again");
         fleet.more(u64::from(fleet.size.rate));
     }
     fleet.mended();
@@ -70,7 +101,7 @@ fn a_fleet_notices_little_of_a_rolling_restart() {
 fn a_fleet_is_served_elsewhere_while_a_node_stands_still() {
     let Some(cluster) = Cluster::start(3, &setup()) else { return };
     let mut fleet = Fleet::start(&cluster, "stopped");
-    fleet.broken();
+    fleet.broken_at(&cluster.nodes[1]);
     cluster.nodes[1].pause();
     cluster.secure.health(1, false);
     fleet.outage();
