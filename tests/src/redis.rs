@@ -60,18 +60,19 @@ impl Redis {
         panic!("redis-server does not start with {args:?}: {}", log(&folder));
     }
 
-    /// A Sentinel that alone watches this master, as `mymaster`, and gives it up soon.
-    pub fn sentinel(master: u16) -> Redis {
-        let folder = std::env::temp_dir().join(format!("godwit-sentinel-{}-{master}", std::process::id()));
+    /// A Sentinel that watches this master as `mymaster` and gives it up soon, where so many of its kind agree.
+    pub fn sentinel(master: u16, quorum: u8) -> Redis {
+        let port = free_port();
+        let folder = std::env::temp_dir().join(format!("godwit-sentinel-{}-{port}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).expect("a folder can be made");
         let file = folder.join("sentinel.conf");
         let lines = [
-            format!("sentinel monitor mymaster 127.0.0.1 {master} 1"),
+            format!("sentinel monitor mymaster 127.0.0.1 {master} {quorum}"),
             "sentinel down-after-milliseconds mymaster 500".to_owned(),
             "sentinel failover-timeout mymaster 2000".to_owned(),
         ];
         fs::write(&file, lines.join("\n")).expect("a file can be written");
-        let port = free_port();
         let mut command = Command::new("redis-server");
         command.arg(&file).args(["--sentinel", "--bind", "127.0.0.1", "--port", &port.to_string()]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());

@@ -10,7 +10,7 @@ use std::{
 use godwit_tests::{Cluster, Redis, Setup, TcpProxy, redis_available, wait};
 
 use crate::{
-    device::{Device, Speaks},
+    device::{Device, KEY, Speaks, cluster},
     load::{Fleet, setup},
 };
 
@@ -89,6 +89,53 @@ fn a_fleet_goes_on_when_a_replica_that_is_behind_is_promoted() {
 }
 
 #[test]
+fn a_fleet_goes_on_when_sentinels_fail_over() {
+    if !redis_available() {
+        return;
+    }
+    let arguments = ["--appendonly", "yes", "--appendfsync", "always"];
+    let master = Redis::with(&arguments);
+    let of_master = ["--replicaof", "127.0.0.1", &master.port().to_string()];
+    let mut others = vec![Redis::with(&[&arguments[..], &of_master].concat())];
+    let (replica, master_port) = (others[0].port().to_string(), master.port());
+    others.extend((0..3).map(|_| Redis::sentinel(master_port, 2)));
+    for sentinel in &others[1..] {
+        wait("the sentinels to know each other and the replica", || {
+            let master = sentinel.command(&["SENTINEL", "MASTER", "mymaster"]);
+            let has = |field: &str, value: &str| master.contains(&format!("{field}\n{value}\n"));
+            (has("num-other-sentinels", "2") && has("num-slaves", "1")).then_some(())
+        });
+    }
+    let addresses: Vec<_> = others[1..].iter().map(|it| format!("\"{}\"", it.address())).collect();
+    let setup = setup()
+        .redis(&master)
+        .set("store.redis.mode=sentinel")
+        .set("store.redis.master=mymaster")
+        .set(format!("store.redis.addresses=[{}]", addresses.join(",")));
+    let mut cluster = Cluster::on(master, others, vec![setup; 3]);
+    let mut fleet = Fleet::start(&cluster, "redis-sentinel");
+    fleet.broken();
+    cluster.redis.kill();
+    cluster.secure.move_flows(30);
+    for sentinel in &cluster.others[1..] {
+        wait("the sentinels' new master", || {
+            let named = sentinel.command(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster"]);
+            named.lines().any(|line| line == replica).then_some(())
+        });
+    }
+    fleet.mended();
+    cluster.secure.move_flows(50);
+    fleet.outage();
+    let found = fleet.end(&cluster);
+    found.assert_zeros();
+    found.report(
+        "Sentinels fail over",
+        "The master is killed and a third of the flows move; two of three Sentinels agree and promote the replica, then half of \
+         the flows move.",
+    );
+}
+
+#[test]
 fn a_fleet_goes_on_when_an_old_copy_is_restored() {
     let Some(mut cluster) = Cluster::start(3, &setup()) else { return };
     let mut fleet = Fleet::start(&cluster, "redis-restored");
@@ -109,6 +156,38 @@ fn a_fleet_goes_on_when_an_old_copy_is_restored() {
         "Redis is killed and started with a copy of its data that was made while it ran; half of the flows moved since then, \
          and half move again.",
     );
+}
+
+#[test]
+fn what_a_restored_redis_forgot_comes_back_from_the_nodes_that_live() {
+    let Some(mut cluster) = cluster(2) else { return };
+    // All live at the other one.
+    cluster.secure.health(1, false);
+    cluster.plain.health(1, false);
+    let mut devices = Speaks::ALL.map(|speaks| Device::register(&cluster, &format!("{speaks:?}"), speaks));
+    cluster.nodes[0].admin().ensure_psk("late", KEY);
+    let copy = cluster.redis.copy();
+    devices.iter_mut().for_each(|device| device.change(5000));
+    let late = Device::register(&cluster, "late", Speaks::PskWithCid);
+    let before = cluster.handshakes();
+    cluster.redis.kill();
+    cluster.redis.restore(&copy);
+    cluster.redis.restart();
+    for node in &cluster.nodes {
+        for device in &devices {
+            node.admin()
+                .wait_registration(&device.name, |it| it.lifetime.is_some_and(|it| it.seconds == 5000));
+        }
+        node.admin().wait_registration("late", |it| it.registration_id == late.id);
+    }
+    cluster.secure.health(1, true);
+    cluster.plain.health(1, true);
+    for node in [1, 0] {
+        cluster.lead_all(node);
+        devices.iter_mut().for_each(Device::update);
+        devices.iter_mut().for_each(|device| device.change(6000 + node as u32));
+    }
+    assert_eq!(cluster.handshakes(), before);
 }
 
 #[test]

@@ -250,7 +250,7 @@ fn sentinels_name_the_new_master() {
     }
     let mut master = server::Redis::start();
     let replica = server::Redis::with(&["--replicaof", "127.0.0.1", &master.port().to_string()]);
-    let sentinel = server::Redis::sentinel(master.port());
+    let sentinel = server::Redis::sentinel(master.port(), 1);
     let settings = Redis {
         mode: RedisMode::Sentinel,
         addresses: vec![sentinel.address()],
