@@ -25,16 +25,26 @@ use crate::{
         labels::{DropReason, Lookup},
     },
     shard::listener::Kind,
-    store::Member,
+    store::{DeviceRecord, Member},
 };
 
 impl Router {
     /// From a session's device to whoever has it: looks on until the device is claimed here or its datagrams are another
-    /// node's. `passed_on`: by another shard, which knows that no other one has the device.
-    pub(super) async fn serve(self: &Rc<Self>, secure: &Secure, wanted: Wanted, device: DeviceId) {
+    /// node's. `record`: the device's, as it was found just now.
+    pub(super) async fn serve(
+        self: &Rc<Self>,
+        secure: &Secure,
+        wanted: Wanted,
+        device: DeviceId,
+        record: DeviceRecord,
+    ) {
         let mut search = Search::new(&self.process.neighbours, Want::Packet);
+        let mut first = Some(record);
         loop {
-            let loaded = self.process.store.load(device).await;
+            let loaded = match first.take() {
+                Some(record) => Ok(Some(record)),
+                None => self.process.store.load(device).await,
+            };
             let (mut step, found) = match loaded {
                 Ok(Some(record)) => {
                     let found = secure.authenticate(device, &record, wanted);

@@ -244,10 +244,10 @@ impl Router {
 
     async fn activate(self: Rc<Self>, wanted: Wanted, passed_on: bool, permit: Activation) {
         let Some(secure) = &self.secure else { return };
-        match self.process.store.resolve(wanted.pointer()).await {
-            Ok(Some(device)) => match self.elsewhere(device).filter(|_| !passed_on) {
+        match self.process.store.find(wanted.pointer()).await {
+            Ok(Some((device, record))) => match self.elsewhere(device).filter(|_| !passed_on) {
                 Some(holder) => self.pass_on(holder, secure.take(wanted)),
-                None => self.serve(secure, wanted, device).await,
+                None => self.serve(secure, wanted, device, record).await,
             },
             Ok(None) => {
                 self.metrics.session_lookups[Lookup::Miss].increment(1);

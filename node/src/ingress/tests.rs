@@ -84,6 +84,9 @@ impl StateStore for SlowStore {
             answer.await
         })
     }
+    fn find(&self, pointer: Pointer) -> StoreFuture<Option<(DeviceId, DeviceRecord)>> {
+        self.inner.find(pointer)
+    }
     fn load(&self, device: DeviceId) -> StoreFuture<Option<DeviceRecord>> {
         self.inner.load(device)
     }

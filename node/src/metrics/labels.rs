@@ -193,6 +193,8 @@ label! {
         Commit = "commit",
         /// A pointer to a device.
         Resolve = "resolve",
+        /// A pointer to a device, and its record.
+        Find = "find",
         /// What expires next.
         Due = "due",
         /// Devices page by page, and their counts.

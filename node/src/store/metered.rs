@@ -99,6 +99,10 @@ impl StateStore for Metered {
         self.time(StoreCall::Resolve, self.inner.resolve(pointer))
     }
 
+    fn find(&self, pointer: Pointer) -> StoreFuture<Option<(DeviceId, DeviceRecord)>> {
+        self.time(StoreCall::Find, self.inner.find(pointer))
+    }
+
     fn due(&self, now_ms: u64, after: Option<Due>, limit: usize) -> StoreFuture<Vec<Due>> {
         self.time(StoreCall::Due, self.inner.due(now_ms, after, limit))
     }

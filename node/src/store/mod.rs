@@ -92,6 +92,10 @@ pub trait StateStore: Send + Sync + 'static {
     /// answers `None`.
     fn resolve(&self, pointer: Pointer) -> StoreFuture<Option<DeviceId>>;
 
+    /// The device that a pointer leads to, with its record, as [`load`](Self::load) would read it then. It costs no more than
+    /// [`resolve`](Self::resolve).
+    fn find(&self, pointer: Pointer) -> StoreFuture<Option<(DeviceId, DeviceRecord)>>;
+
     /// Devices that wait for something up to `now_ms`, earliest first, from after `after`: an expired
     /// registration, an event that no sink has acknowledged, an operation whose time is over, a device that was
     /// not activated in time. A device is listed until that is done, so page on with `after`; never a full scan.

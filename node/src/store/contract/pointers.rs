@@ -16,7 +16,11 @@ fn registers(subject: &dyn Subject, endpoint: &str, fence: &Fence, n: u8) -> Res
 }
 
 fn found(subject: &dyn Subject, pointer: Pointer) -> Option<DeviceId> {
-    wait(subject.store().resolve(pointer)).unwrap()
+    let store = subject.store();
+    let found = wait(store.resolve(pointer.clone())).unwrap();
+    let expected = found.map(|device| (device, wait(store.load(device)).unwrap().unwrap()));
+    assert_eq!(wait(store.find(pointer)).unwrap(), expected, "the same, with its record");
+    found
 }
 
 pub(super) fn a_registration_id_leads_to_its_device_until_it_is_replaced(subject: &mut dyn Subject) {

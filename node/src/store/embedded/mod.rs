@@ -223,6 +223,15 @@ impl StateStore for Embedded {
         answered(holder.and_then(|holder| holder.map(|bytes| device::device_id(&bytes)).transpose()))
     }
 
+    fn find(&self, pointer: Pointer) -> StoreFuture<Option<(DeviceId, DeviceRecord)>> {
+        let find = || {
+            let Some(holder) = self.engine.get(Table::Pointer, &pointer.key())? else { return Ok(None) };
+            let device = device::device_id(&holder)?;
+            Ok(self.read_record(device)?.map(|record| (device, record)))
+        };
+        answered(find())
+    }
+
     fn due(&self, now_ms: u64, after: Option<Due>, limit: usize) -> StoreFuture<Vec<Due>> {
         answered(self.read_due(now_ms, after, limit))
     }

@@ -389,6 +389,18 @@ impl StateStore for RedisStore {
         })
     }
 
+    fn find(&self, pointer: Pointer) -> StoreFuture<Option<(DeviceId, DeviceRecord)>> {
+        self.run(|shared, link| async move {
+            let Some(id) = pointers::read(&shared.client, &link, &pointer).await? else { return Ok(None) };
+            let mut turn = shared.turns.take(id);
+            turn.come().await;
+            let device = Device { shared: Arc::clone(&shared), link, id };
+            let stored = device.current().await?;
+            let stored = stored.filter(|stored| device::is_led_to(stored, &pointer, shared.now()));
+            Ok(stored.map(|stored| (id, stored.record)))
+        })
+    }
+
     fn due(&self, now_ms: u64, after: Option<Due>, limit: usize) -> StoreFuture<Vec<Due>> {
         self.run(move |shared, link| async move { shared.indexes(&link).due(now_ms, after, limit).await })
     }
