@@ -41,7 +41,7 @@ use crate::{
     seal::Sealer,
     shard::listener::{Kind as Socket, Listener},
     store::{
-        Expect, StateStore,
+        Beat, Expect, StateStore,
         embedded::{Embedded, Options},
         value::{self, credential::Mode},
     },
@@ -276,6 +276,24 @@ fn a_killed_nodes_devices_go_on_at_another_at_once() {
     }
     let after = (nodes.handshakes_and_registrations(id), nodes.handshakes_and_registrations(other));
     assert_eq!(after, before);
+}
+
+#[test]
+fn a_node_that_was_given_up_and_is_back_is_a_path_again() {
+    let nodes = Nodes::start(2);
+    let (id, mut device) = nodes.registered("a", true);
+    device.move_to(nodes.nodes[1].dtls);
+    assert_eq!(device.ask(discover()), Code::CONTENT);
+    let Node { hub, heart, .. } = &nodes.nodes[0];
+    let (incarnation, back_ms) = hub.members().back().unwrap();
+    let alone = Beat { time_ms: clock::unix_ms(), incarnation, back_ms, members: Vec::new() };
+    hub.handle_beat(clock::boot(), clock::boot(), alone);
+    nodes.runtime.block_on(heart.once());
+    // It has noticed nothing, and presents over the link that it has had all the time.
+    for _ in 0..3 {
+        assert_eq!(device.ask(discover()), Code::CONTENT);
+    }
+    assert_eq!(nodes.holders(id), [0]);
 }
 
 #[test]

@@ -155,9 +155,14 @@ impl Hub {
         peers.iter().rev().find(|peer| peer.owner == *owner && !peer.is_closed()).cloned()
     }
 
+    /// A run that was given up for its silence and is back has another id by now, while its own link to this node, and the
+    /// devices that it was the path of, may still go by the earlier one.
     fn of_id(&self, id: PeerId) -> Option<Arc<Peer>> {
         let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
-        peers.get(id.0.get() as usize - 1).cloned()
+        let peer = peers.get(id.0.get() as usize - 1)?;
+        let open = |it: &&Arc<Peer>| it.owner == peer.owner && !it.is_closed();
+        let now = if peer.is_closed() { peers.iter().rev().find(open) } else { None };
+        Some(now.unwrap_or(peer).clone())
     }
 
     /// The peer that is this run of a node. Its link is made, if there is none yet.
