@@ -6,7 +6,10 @@
 //! ```
 
 use std::{
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -20,6 +23,9 @@ use super::{
 };
 use crate::{clock, store::StoreError};
 
+/// Unanswered requests in a row after which a connection to a Redis Cluster is made anew. A master that is away leaves some
+/// unanswered, a client that has locked itself up leaves all.
+const WEDGED: u32 = 8;
 /// The first wait after a connection could not be made, and the longest.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
@@ -42,6 +48,8 @@ struct Open {
     /// Which process of Redis it leads to, if that is one that says so.
     process: Option<Arc<str>>,
     connection: Connection,
+    /// Requests in a row that were not answered in time.
+    unanswered: Arc<AtomicU32>,
 }
 
 #[derive(Default)]
@@ -125,9 +133,9 @@ impl Link {
     /// Sends a command to every master.
     pub(super) async fn send_to_all(&self, command: Cmd) -> Result<Vec<Value>, StoreError> {
         let open = self.open().await.map_err(|error| unavailable(&error))?;
-        let answer = open.connection.send_to_all(command).await;
+        let answer = open.connection.clone().send_to_all(command).await;
         answer.map_err(|error| {
-            self.judge(open.number, &error);
+            self.judge(&open, &error);
             unavailable(&error)
         })
     }
@@ -144,8 +152,8 @@ impl Link {
         let mut wait = Cmd::new();
         wait.arg("WAIT").arg(wanted).arg(patience);
         let open = self.open().await.map_err(|error| unavailable(&error))?;
-        let answer = open.connection.send_to(wait, key).await;
-        let answer = answer.inspect_err(|error| self.judge(open.number, error));
+        let answer = open.connection.clone().send_to(wait, key).await;
+        let answer = answer.inspect_err(|error| self.judge(&open, error));
         match answer.map_err(|error| unavailable(&error))? {
             Value::Int(had) if had >= i64::from(wanted) => Ok(()),
             _ => {
@@ -156,8 +164,12 @@ impl Link {
 
     async fn ask(&self, command: Cmd) -> Result<Value, RedisError> {
         let open = self.open().await?;
-        let answer = open.connection.send(command).await.and_then(Value::extract_error);
-        answer.inspect_err(|error| self.judge(open.number, error))
+        let answer = open.connection.clone().send(command).await.and_then(Value::extract_error);
+        match &answer {
+            Ok(_) => open.unanswered.store(0, Ordering::Relaxed),
+            Err(error) => self.judge(&open, error),
+        }
+        answer
     }
 
     /// The connection, made if there is none.
@@ -187,7 +199,8 @@ impl Link {
                 if making.made > 1 {
                     self.0.losses.send_modify(|losses| *losses += 1);
                 }
-                let open = Open { number: making.made, process: process.map(Arc::from), connection };
+                let (process, unanswered) = (process.map(Arc::from), Arc::default());
+                let open = Open { number: making.made, process, connection, unanswered };
                 *self.0.open.write().unwrap_or_else(PoisonError::into_inner) = Some(open.clone());
                 Ok(open)
             }
@@ -208,8 +221,10 @@ impl Link {
     }
 
     /// Gives the connection up if this error says that it is of no use any more.
-    fn judge(&self, number: u64, error: &RedisError) {
-        if is_lost(error, self.0.topology.is_cluster()) && self.give_up(number) {
+    fn judge(&self, open: &Open, error: &RedisError) {
+        let cluster = self.0.topology.is_cluster();
+        let wedged = error.is_timeout() && open.unanswered.fetch_add(1, Ordering::Relaxed) + 1 >= WEDGED;
+        if (is_lost(error, cluster) || (cluster && wedged)) && self.give_up(open.number) {
             tracing::warn!(%error, "the connection to Redis is lost");
         }
     }
@@ -238,7 +253,7 @@ fn forbidden(error: RedisError) -> Result<Option<String>, RedisError> {
 /// a word looks like that. So is one to a master that has become a replica.
 fn is_lost(error: &RedisError, cluster: bool) -> bool {
     if cluster {
-        // It mends its connections itself, unless it has lost all of them.
+        // It mends its connections itself, unless it has lost all of them, or answers nothing any more.
         return error.kind() == ErrorKind::ClusterConnectionNotFound || error.is_connection_dropped();
     }
     error.is_io_error()

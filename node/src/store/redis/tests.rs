@@ -490,6 +490,31 @@ fn nothing_is_claimed_from_another_process_of_redis_before_heartbeats_showed_it(
 }
 
 #[test]
+fn a_redis_cluster_that_answers_nothing_is_connected_to_anew() {
+    if !server::available() {
+        return;
+    }
+    let cluster = server::RedisCluster::start();
+    let settings = Redis {
+        mode: RedisMode::Cluster,
+        addresses: cluster.addresses(),
+        timeout: Duration::from_millis(250),
+        ..Redis::default()
+    };
+    let store = open(&settings).unwrap();
+    let load = || wait(store.load(DeviceId::of("one")));
+    until_it_answers(load);
+    let losses = store.losses().unwrap();
+    cluster.nodes.iter().for_each(server::Redis::pause);
+    for _ in 0..8 {
+        reason(load());
+    }
+    assert!(losses.has_changed().unwrap());
+    cluster.nodes.iter().for_each(server::Redis::resume);
+    assert_eq!(until_it_answers(load), None);
+}
+
+#[test]
 fn what_operators_provisioned_and_redis_forgot_is_provisioned_again_unless_somebody_did_better() {
     if !server::available() {
         return;
