@@ -123,7 +123,9 @@ impl EndpointActor {
             self.perform(now, effect, ctx);
         }
         self.count_observations(self.core.observations.len() as u32);
-        self.leaving.set(self.core.leaving());
+        if self.core.leaving() {
+            self.leaving.set(true);
+        }
         if self.stop.is_some() {
             // What is in the mailbox already must not vanish with it.
             return ctx.address().do_send(Mail::Gone);

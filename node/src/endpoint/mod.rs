@@ -81,6 +81,9 @@ const WAITING: usize = 4;
 const NOBODY: u32 = u32::MAX;
 /// How long another node waits for the end of a device's writes: less than it takes to be suspected.
 const RELEASED_WITHIN: Duration = Duration::from_millis(350);
+/// Devices of a shard that a node which drains gives up at once, and how long it waits for them before the next ones.
+const RELEASED_AT_ONCE: usize = 128;
+const RELEASE_PACE: Duration = Duration::from_millis(20);
 /// How many residents are looked at to find one that was idle for long.
 const SAMPLE: usize = 16;
 
@@ -508,13 +511,11 @@ impl Endpoints {
         drop(done);
     }
 
+    /// Gives all devices up, a few at a time: one whose turn has not come is served, and one that leaves is gone soon, for
+    /// what it sends meanwhile waits with a peer that does not wait long.
     fn drain(self: &Rc<Self>, done: oneshot::Sender<()>) {
-        let mut waits = Vec::new();
-        self.table.for_each(|_, resident| {
-            let (free, freed) = oneshot::channel();
-            resident.address.do_send(Mail::Release(StopReason::Drain, free));
-            waits.push(freed);
-        });
+        let (mut keys, mut waits) = (Vec::new(), Vec::new());
+        self.table.for_each(|key, _| keys.push(key));
         for place in self.by_device.borrow_mut().values_mut() {
             if let Place::Activating(waiting) = place {
                 let (free, freed) = oneshot::channel();
@@ -524,6 +525,20 @@ impl Endpoints {
         }
         let endpoints = self.clone();
         actix::spawn(async move {
+            for batch in keys.chunks(RELEASED_AT_ONCE) {
+                let mut leaving: Vec<_> = batch.iter().filter_map(|key| endpoints.dismiss(*key)).collect();
+                let all = async {
+                    while let Some(freed) = leaving.last_mut() {
+                        // Answered by being dropped.
+                        drop(freed.await);
+                        leaving.pop();
+                    }
+                };
+                // Those that wait for something hold up nobody else.
+                if tokio::time::timeout(RELEASE_PACE, all).await.is_err() {
+                    waits.append(&mut leaving);
+                }
+            }
             for freed in waits {
                 // Answered by being dropped.
                 drop(freed.await);
@@ -532,6 +547,16 @@ impl Endpoints {
             endpoints.end_turn();
             drop(done);
         });
+    }
+
+    /// Has an actor give its device up, from which on nothing more is presented to it.
+    fn dismiss(&self, key: ActorKey) -> Option<oneshot::Receiver<()>> {
+        self.table.with(key, |resident| {
+            let (free, freed) = oneshot::channel();
+            resident.leaving.set(true);
+            resident.address.do_send(Mail::Release(StopReason::Drain, free));
+            freed
+        })
     }
 
     fn closed(&self, key: ActorKey, device: DeviceId, reason: labels::Passivation) {
