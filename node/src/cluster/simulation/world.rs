@@ -1,5 +1,8 @@
 //! The world: time, networks, the store's failures, and who is paused or dead. Everything follows from one seed.
 
+mod faults;
+mod plan;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     net::SocketAddr,
@@ -8,6 +11,7 @@ use std::{
     time::Instant,
 };
 
+pub(super) use self::plan::Fault;
 use super::{
     bug::Bug,
     device::Device,
@@ -39,39 +43,6 @@ const FAULTS: (u64, u64) = (8 * SECOND, 35 * SECOND);
 const PATIENCE: u64 = 150 * SECOND;
 /// Until a node takes the store for dead.
 const STORE_TIMEOUT: u64 = 700 * MS;
-
-/// What goes wrong, and for how long.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fault {
-    /// A node dies, and another run of it starts later.
-    Crash(usize),
-    /// SIGSTOP, and later SIGCONT.
-    Pause(usize),
-    /// Two nodes don't reach each other.
-    CutLink(usize, usize),
-    /// A node does not reach the store.
-    CutStore(usize),
-    /// Nobody does.
-    StoreDown,
-    /// Another store takes over that lacks the last milliseconds.
-    Failover(u64),
-    /// Every answer of the store takes 200 ms.
-    StoreSlow,
-    /// A device's datagrams go to other nodes from now on.
-    Move(usize),
-    /// Each of them goes to any node.
-    Spray(usize),
-    /// Its address changes.
-    Rebind(usize),
-    /// Somebody repeats what a device has sent, to any node, at times from elsewhere.
-    Replay(usize),
-    /// Many datagrams are lost.
-    Loss,
-    /// The sink takes nothing.
-    SinkFull,
-    /// A node's wall clock is off, by milliseconds.
-    Clock(usize, i64),
-}
 
 enum Event {
     ToNode { node: usize, from: SocketAddr, bytes: Vec<u8> },
@@ -241,74 +212,6 @@ impl World {
         }
         world.plan();
         world
-    }
-
-    fn plan(&mut self) {
-        let count = self.rng.range(1, 7);
-        let device = self.rng.below(self.devices.len());
-        let node = self.rng.below(NODES);
-        let other = (node + 1 + self.rng.below(NODES - 1)) % NODES;
-        // What is rare by chance and hard: faults that meet at one device.
-        let theme = self.rng.below(10);
-        for _ in 0..count {
-            let fault = match (theme, self.rng.below(4)) {
-                (0, 0) => Fault::Spray(device),
-                (0, 1 | 2) => Fault::CutLink(node, other),
-                (1, 0) => Fault::Spray(device),
-                (1, 1) => Fault::Pause(node),
-                (2, 0 | 1) => Fault::Crash(self.rng.below(NODES)),
-                (2, 2) => Fault::Replay(device),
-                (3, 0) => Fault::Replay(device),
-                (3, 1 | 2) => Fault::Move(device),
-                _ => self.any_fault(),
-            };
-            self.schedule(fault);
-        }
-        self.faults.sort_by_key(|(begin, ..)| *begin);
-    }
-
-    fn any_fault(&mut self) -> Fault {
-        let node = self.rng.below(NODES);
-        let other = (node + 1 + self.rng.below(NODES - 1)) % NODES;
-        let device = self.rng.below(self.devices.len());
-        match self.rng.below(18) {
-            0..=2 => Fault::Crash(node),
-            3 | 4 => Fault::Pause(node),
-            5 => Fault::CutLink(node, other),
-            6 => Fault::CutStore(node),
-            7 => Fault::StoreDown,
-            8 => Fault::Failover(self.rng.range(5, 1500)),
-            9 => Fault::Failover(self.rng.range(1_500, 20_000)),
-            10 => Fault::StoreSlow,
-            11 | 12 => Fault::Move(device),
-            13 => Fault::Spray(device),
-            14 => Fault::Rebind(device),
-            15 => Fault::Replay(device),
-            16 => match self.rng.below(2) {
-                0 => Fault::Loss,
-                _ => Fault::SinkFull,
-            },
-            _ => {
-                let by = *self.rng.pick(&[4_000, -4_000, 3_600_000, -3_600_000]);
-                Fault::Clock(node, by)
-            }
-        }
-    }
-
-    fn schedule(&mut self, fault: Fault) {
-        let begin = self.rng.range(FAULTS.0, FAULTS.1 - SECOND);
-        let longest = match self.rng.below(3) {
-            0 => SECOND,
-            1 => 4 * SECOND,
-            _ => 15 * SECOND,
-        };
-        let end = (begin + self.rng.range(20 * MS, longest)).min(FAULTS.1);
-        // Who is away for so long is as good as dead.
-        let away = matches!(fault, Fault::Pause(_) | Fault::CutStore(_));
-        self.observer.died |= away && end - begin > 7 * SECOND;
-        self.faults.push((begin, end, fault));
-        self.at(begin, Event::Begin(fault));
-        self.at(end, Event::End(fault));
     }
 
     fn at(&mut self, time: u64, event: Event) {
@@ -704,97 +607,6 @@ impl World {
 
     fn runs(&self, index: usize, boot: u64) -> bool {
         self.slots[index].boot == boot && self.slots[index].node.is_some()
-    }
-
-    fn begin(&mut self, fault: Fault) {
-        self.say(|| format!("--- begins: {fault:?}"));
-        match fault {
-            Fault::Crash(index) => {
-                self.observer.died |= self.slots[index].node.take().is_some();
-                let slot = &mut self.slots[index];
-                slot.store_run = 0;
-                slot.paused_us = None;
-                slot.waiting.clear();
-            }
-            Fault::Pause(index) => {
-                let slot = &mut self.slots[index];
-                if slot.node.is_some() && slot.paused_us.is_none() {
-                    slot.paused_us = Some(self.now);
-                }
-            }
-            Fault::CutLink(one, other) => {
-                *self.cut.entry((one.min(other), one.max(other))).or_default() += 1;
-            }
-            Fault::CutStore(index) => self.slots[index].store_cut += 1,
-            Fault::StoreDown => self.store_down += 1,
-            Fault::Failover(lag) => {
-                self.store_down += 1;
-                self.store.go_back(self.now / MS, lag);
-                self.observer.forgot = true;
-            }
-            Fault::StoreSlow => self.store_slow += 1,
-            Fault::Move(device) => {
-                self.routes[device] = (self.routes[device] + 1 + self.rng.below(NODES - 1)) % NODES;
-            }
-            Fault::Spray(device) => self.spray[device] += 1,
-            // Without a connection id an address is all that finds the device.
-            Fault::Rebind(device) if self.devices[device].with_cid => self.devices[device].rebind(),
-            Fault::Rebind(_) => {}
-            Fault::Replay(device) => {
-                self.replays[device] += 1;
-                self.after(MS, Event::Repeat { device });
-            }
-            Fault::Loss => self.loss += 1,
-            Fault::SinkFull => self.sink_full += 1,
-            Fault::Clock(index, by) => self.set_wall(index, by),
-        }
-    }
-
-    fn end(&mut self, fault: Fault) {
-        self.say(|| format!("--- ends: {fault:?}"));
-        match fault {
-            Fault::Crash(index) => {
-                if self.slots[index].node.is_none() {
-                    self.start(index);
-                }
-            }
-            Fault::Pause(index) => {
-                if let Some(paused_us) = self.slots[index].paused_us.take() {
-                    if self.now - paused_us > 600 * MS
-                        && let Some(owner) = self.owner(index)
-                    {
-                        self.observer.resumed(&owner, self.now);
-                    }
-                    self.act(index, |node, now| node.resume(now, paused_us));
-                    for event in std::mem::take(&mut self.slots[index].waiting) {
-                        self.handle(event);
-                    }
-                }
-            }
-            Fault::CutLink(one, other) => {
-                *self.cut.entry((one.min(other), one.max(other))).or_default() -= 1;
-            }
-            Fault::CutStore(index) => self.slots[index].store_cut -= 1,
-            Fault::StoreDown => {
-                self.store_down -= 1;
-                self.store.restart();
-            }
-            Fault::Failover(_) => self.store_down -= 1,
-            Fault::StoreSlow => self.store_slow -= 1,
-            Fault::Spray(device) => self.spray[device] -= 1,
-            Fault::Replay(device) => self.replays[device] -= 1,
-            Fault::Loss => self.loss -= 1,
-            Fault::SinkFull => self.sink_full -= 1,
-            Fault::Clock(index, _) => self.set_wall(index, 0),
-            Fault::Move(_) | Fault::Rebind(_) => {}
-        }
-    }
-
-    fn set_wall(&mut self, index: usize, by: i64) {
-        self.slots[index].wall_ahead_ms = by;
-        if let Some(node) = &mut self.slots[index].node {
-            node.wall_ahead_ms = by;
-        }
     }
 }
 

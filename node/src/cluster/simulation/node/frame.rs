@@ -1,0 +1,60 @@
+//! What nodes tell each other.
+
+use std::net::SocketAddr;
+
+use crate::{
+    cluster::Answer,
+    identity::{AssociationId, DeviceId},
+};
+
+/// What nodes tell each other.
+#[derive(Debug, Clone)]
+pub(in crate::cluster::simulation) enum Frame {
+    Present {
+        id: u64,
+        device: DeviceId,
+        association: AssociationId,
+        from: SocketAddr,
+        bytes: Vec<u8>,
+    },
+    /// Give a device up: it shakes hands with the asker.
+    Release {
+        id: u64,
+        device: DeviceId,
+    },
+    Answer {
+        id: u64,
+        answer: Answer,
+    },
+    /// As if it had come to the other.
+    Relay {
+        from: SocketAddr,
+        bytes: Vec<u8>,
+    },
+    Transmit {
+        to: SocketAddr,
+        bytes: Vec<u8>,
+    },
+    /// What was the other's is claimed.
+    Claimed {
+        device: DeviceId,
+        term: u64,
+    },
+    View {
+        sees_store: bool,
+    },
+}
+
+impl Frame {
+    pub(in crate::cluster::simulation) fn name(&self) -> String {
+        match self {
+            Self::Present { id, device, .. } => format!("present {id} of {device}"),
+            Self::Release { id, device } => format!("release {id} of {device}"),
+            Self::Answer { id, answer } => format!("answer {id}: {answer:?}"),
+            Self::Relay { .. } => "relay".into(),
+            Self::Transmit { .. } => "transmit".into(),
+            Self::Claimed { device, term } => format!("claimed {device} in {term}"),
+            Self::View { sees_store } => format!("sees the store: {sees_store}"),
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! What goes wrong in a schedule, and when.
+
+use super::{Event, FAULTS, MS, NODES, SECOND, World};
+
+/// What goes wrong, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::cluster::simulation) enum Fault {
+    /// A node dies, and another run of it starts later.
+    Crash(usize),
+    /// SIGSTOP, and later SIGCONT.
+    Pause(usize),
+    /// Two nodes don't reach each other.
+    CutLink(usize, usize),
+    /// A node does not reach the store.
+    CutStore(usize),
+    /// Nobody does.
+    StoreDown,
+    /// Another store takes over that lacks the last milliseconds.
+    Failover(u64),
+    /// Every answer of the store takes 200 ms.
+    StoreSlow,
+    /// A device's datagrams go to other nodes from now on.
+    Move(usize),
+    /// Each of them goes to any node.
+    Spray(usize),
+    /// Its address changes.
+    Rebind(usize),
+    /// Somebody repeats what a device has sent, to any node, at times from elsewhere.
+    Replay(usize),
+    /// Many datagrams are lost.
+    Loss,
+    /// The sink takes nothing.
+    SinkFull,
+    /// A node's wall clock is off, by milliseconds.
+    Clock(usize, i64),
+}
+
+impl World {
+    pub(super) fn plan(&mut self) {
+        let count = self.rng.range(1, 7);
+        let device = self.rng.below(self.devices.len());
+        let node = self.rng.below(NODES);
+        let other = (node + 1 + self.rng.below(NODES - 1)) % NODES;
+        // What is rare by chance and hard: faults that meet at one device.
+        let theme = self.rng.below(10);
+        for _ in 0..count {
+            let fault = match (theme, self.rng.below(4)) {
+                (0, 0) => Fault::Spray(device),
+                (0, 1 | 2) => Fault::CutLink(node, other),
+                (1, 0) => Fault::Spray(device),
+                (1, 1) => Fault::Pause(node),
+                (2, 0 | 1) => Fault::Crash(self.rng.below(NODES)),
+                (2, 2) => Fault::Replay(device),
+                (3, 0) => Fault::Replay(device),
+                (3, 1 | 2) => Fault::Move(device),
+                _ => self.any_fault(),
+            };
+            self.schedule(fault);
+        }
+        self.faults.sort_by_key(|(begin, ..)| *begin);
+    }
+
+    fn any_fault(&mut self) -> Fault {
+        let node = self.rng.below(NODES);
+        let other = (node + 1 + self.rng.below(NODES - 1)) % NODES;
+        let device = self.rng.below(self.devices.len());
+        match self.rng.below(18) {
+            0..=2 => Fault::Crash(node),
+            3 | 4 => Fault::Pause(node),
+            5 => Fault::CutLink(node, other),
+            6 => Fault::CutStore(node),
+            7 => Fault::StoreDown,
+            8 => Fault::Failover(self.rng.range(5, 1500)),
+            9 => Fault::Failover(self.rng.range(1_500, 20_000)),
+            10 => Fault::StoreSlow,
+            11 | 12 => Fault::Move(device),
+            13 => Fault::Spray(device),
+            14 => Fault::Rebind(device),
+            15 => Fault::Replay(device),
+            16 => match self.rng.below(2) {
+                0 => Fault::Loss,
+                _ => Fault::SinkFull,
+            },
+            _ => {
+                let by = *self.rng.pick(&[4_000, -4_000, 3_600_000, -3_600_000]);
+                Fault::Clock(node, by)
+            }
+        }
+    }
+
+    fn schedule(&mut self, fault: Fault) {
+        let begin = self.rng.range(FAULTS.0, FAULTS.1 - SECOND);
+        let longest = match self.rng.below(3) {
+            0 => SECOND,
+            1 => 4 * SECOND,
+            _ => 15 * SECOND,
+        };
+        let end = (begin + self.rng.range(20 * MS, longest)).min(FAULTS.1);
+        // Who is away for so long is as good as dead.
+        let away = matches!(fault, Fault::Pause(_) | Fault::CutStore(_));
+        self.observer.died |= away && end - begin > 7 * SECOND;
+        self.faults.push((begin, end, fault));
+        self.at(begin, Event::Begin(fault));
+        self.at(end, Event::End(fault));
+    }
+}
