@@ -208,10 +208,8 @@ impl ConnectionActor {
 
     /// Seals a message of the core.
     pub(super) fn seal(&mut self, now: Instant, message: &[u8]) {
-        // Codes of class 0 but the empty one are requests (RFC 7252 §3): nobody has asked for them.
-        let asked = !message.get(1).is_some_and(|code| (1..32).contains(code));
         let Some(channel) = self.channel() else { return };
-        match channel.send(now, message, asked) {
+        match channel.send(now, message) {
             Ok(true) => {}
             Ok(false) => self.shard.metrics.datagrams_dropped[DropReason::UnprovenAddress].increment(1),
             Err(error) => {

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     admission::Handshake,
-    endpoint::link::{Call, Downlink, Link, Refusal, Secured, Security, SessionEnd, Uplink},
+    endpoint::link::{Call, Downlink, Link, Refusal, Security, SessionEnd, Uplink},
     entropy,
     identity::{AssociationId, DeviceId, RegistrationId, SessionId},
     shard::ActorKey,
@@ -392,9 +392,8 @@ impl Connection {
     }
 
     fn seal(&mut self, now: Instant, message: &[u8]) {
-        let asked = !message.get(1).is_some_and(|code| (1..32).contains(code));
         let Some(channel) = self.channel() else { return };
-        if channel.send(now, message, asked) == Ok(true) {
+        if channel.send(now, message) == Ok(true) {
             self.effects.push_back(Effect::Said(message.to_vec()));
         }
     }
@@ -571,11 +570,8 @@ impl Connection {
     fn take_session(&mut self, device: DeviceId) {
         let key = self.link.connection;
         let Some(channel) = self.channel() else { return };
-        let Some(session) = channel.session() else { return };
+        let Some(secured) = channel.secured() else { return };
         let place = channel.place();
-        let credential = Subject::read(session.subject()).map_or(0, |subject| subject.credential);
-        let association = AssociationId::from_bytes(session.name().0);
-        let secured = Secured { association, mode: stored::mode(session.mode()), credential };
         self.link = Link { security: Security::Dtls(secured), ..plain_link(key, place) };
         self.ground.attach(device, key);
         self.core = core().proven(device);
@@ -612,13 +608,8 @@ impl Connection {
     }
 
     fn note_progress(&mut self) {
-        if let Lower::Open { channel, closing: None, .. } = &self.lower
-            && !self.progress.is_retired()
-            && let (Some(session), Security::Dtls(secured)) = (channel.session(), &self.link.security)
-            && session.name().0 == *secured.association.as_bytes()
-        {
-            let numbers = session.numbers();
-            self.progress.0.note(secured.association, stored::numbers(&numbers), numbers.write_next);
+        if let Lower::Open { channel, closing: None, .. } = &self.lower {
+            channel.note(&self.progress.0, self.link.security.secured());
         }
     }
 }

@@ -9,11 +9,15 @@ use godwit_dtls::{
 use smallvec::SmallVec;
 
 use super::{
+    super::progress::Progress,
     ground::{Ground, Minted},
     path::{Moved, Path, Place},
+    stored,
     subject::Subject,
 };
-use crate::{admission::Handshake, entropy, identity::AssociationId, shard::ActorKey};
+use crate::{
+    admission::Handshake, endpoint::link::Secured, entropy, identity::AssociationId, shard::ActorKey,
+};
 
 /// What a record adds to a plaintext besides the device's Connection ID, in bytes: header, content type, nonce and tag, or
 /// IV, MAC and padding.
@@ -142,14 +146,11 @@ impl Channel {
         self.tidy();
     }
 
-    /// Seals one CoAP message, unless the address where it would go is not proven well enough. `asked`: it answers
-    /// the device. Answers whether it leaves.
-    pub(in crate::connection) fn send(
-        &mut self,
-        now: Instant,
-        message: &[u8],
-        asked: bool,
-    ) -> Result<bool, SendError> {
+    /// Seals one CoAP message, unless the address where it would go is not proven well enough for it: for what the device
+    /// has not asked for. Answers whether it leaves.
+    pub(in crate::connection) fn send(&mut self, now: Instant, message: &[u8]) -> Result<bool, SendError> {
+        // Codes of class 0 but the empty one are requests (RFC 7252 §3): nobody has asked for them.
+        let asked = !message.get(1).is_some_and(|code| (1..32).contains(code));
         let overhead = self.association.session().map_or(0, |session| {
             let (aead, cbc) = OVERHEAD;
             session.peer_cid().len() + if session.suite().is_cbc() { cbc } else { aead }
@@ -181,6 +182,24 @@ impl Channel {
 
     pub(in crate::connection) fn session(&self) -> Option<&Session> {
         self.association.session()
+    }
+
+    /// What the live session has proved, as endpoints see it.
+    pub(in crate::connection) fn secured(&self) -> Option<Secured> {
+        let session = self.session()?;
+        let credential = Subject::read(session.subject()).map_or(0, |subject| subject.credential);
+        let association = AssociationId::from_bytes(session.name().0);
+        Some(Secured { association, mode: stored::mode(session.mode()), credential })
+    }
+
+    /// Lets others see how far the live session's numbers went, if it is the one that endpoints know.
+    pub(in crate::connection) fn note(&self, progress: &Progress, known: Option<&Secured>) {
+        let (Some(session), Some(known)) = (self.session(), known) else { return };
+        if progress.is_retired() || session.name().0 != *known.association.as_bytes() {
+            return;
+        }
+        let numbers = session.numbers();
+        progress.note(known.association, stored::numbers(&numbers), numbers.write_next);
     }
 
     pub(in crate::connection) fn max_plaintext(&self) -> usize {

@@ -8,9 +8,9 @@ use godwit_dtls::{CloseReason, NotStored, Output};
 use super::{
     super::{
         actor::ConnectionActor,
-        secure::{channel::Channel, fate, stored, subject::Subject},
+        secure::{channel::Channel, fate, stored},
     },
-    CLOSING_FOR, Lower, Secured,
+    CLOSING_FOR, Lower,
 };
 use crate::{
     endpoint::link::{Downlink, Link, Refusal, Security, SessionEnd, Uplink},
@@ -104,14 +104,8 @@ impl ConnectionActor {
         let key = self.link.connection;
         let Some(Lower::Open(open)) = self.lower.as_deref() else { return };
         let channel = &open.channel;
-        let Some(session) = channel.session() else { return };
+        let (Some(session), Some(secured)) = (channel.session(), channel.secured()) else { return };
         let (place, limit) = (channel.place(), channel.max_plaintext());
-        let credential = Subject::read(session.subject()).map_or(0, |subject| subject.credential);
-        let secured = Secured {
-            association: AssociationId::from_bytes(session.name().0),
-            mode: stored::mode(session.mode()),
-            credential,
-        };
         let (named, mode) = (session.cid().is_some(), fate::mode(session.mode()));
         if (self.link.socket, self.link.remote) != (place.socket, place.remote) {
             self.shard.readdress(key, (self.link.socket, self.link.remote), None);
@@ -212,12 +206,8 @@ impl ConnectionActor {
     pub(in crate::connection) fn note_progress(&mut self) {
         if let Some(Lower::Open(open)) = self.lower.as_deref()
             && open.closing.is_none()
-            && !self.progress.is_retired()
-            && let (Some(session), Security::Dtls(secured)) = (open.channel.session(), &self.link.security)
-            && session.name().0 == *secured.association.as_bytes()
         {
-            let numbers = session.numbers();
-            self.progress.note(secured.association, stored::numbers(&numbers), numbers.write_next);
+            open.channel.note(&self.progress, self.link.security.secured());
         }
     }
 
