@@ -1,6 +1,11 @@
 //! The admin API, in blocking calls.
 
-use std::{future::Future, net::SocketAddr, sync::LazyLock, time::Duration};
+use std::{
+    future::Future,
+    net::SocketAddr,
+    sync::{LazyLock, mpsc},
+    time::Duration,
+};
 
 use data_encoding::HEXLOWER;
 use godwit_proto::v1::{
@@ -11,6 +16,7 @@ use godwit_proto::v1::{
     operation_service_client::OperationServiceClient,
     profile_service_client::ProfileServiceClient,
     registration_service_client::RegistrationServiceClient,
+    watch_operations_response::Event,
 };
 use tokio::runtime::{Builder, Runtime};
 use tonic::{Response, Status, transport::Channel};
@@ -219,6 +225,22 @@ impl Admin {
         let parent = format!("devices/{endpoint}");
         let request = v1::ListOperationsRequest { parent, pending, ..Default::default() };
         run(self.operations().list_operations(request)).unwrap().operations
+    }
+
+    /// WatchOperations: one, by its name, or those of an endpoint. What the stream brings, until it ends.
+    pub fn watch_operations(&self, name: &str, endpoint: &str) -> mpsc::Receiver<Event> {
+        let parent = if endpoint.is_empty() { String::new() } else { format!("devices/{endpoint}") };
+        let request = v1::WatchOperationsRequest { name: name.into(), parent };
+        let mut changes = run(self.operations().watch_operations(request)).unwrap();
+        let (tell, told) = mpsc::channel();
+        RUNTIME.spawn(async move {
+            while let Ok(Some(v1::WatchOperationsResponse { event: Some(event) })) = changes.message().await {
+                if tell.send(event).is_err() {
+                    return;
+                }
+            }
+        });
+        told
     }
 
     /// CancelOperation.

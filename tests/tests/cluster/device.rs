@@ -41,6 +41,11 @@ pub(crate) struct Device {
 impl Device {
     /// Registers through the balancers, at whichever node they choose.
     pub(crate) fn register(cluster: &Cluster, name: &str, speaks: Speaks) -> Device {
+        Device::register_as(cluster, name, speaks, "lwm2m=1.1")
+    }
+
+    /// The same with a query.
+    pub(crate) fn register_as(cluster: &Cluster, name: &str, speaks: Speaks, query: &str) -> Device {
         let mut raw = match speaks {
             Speaks::NoSec => Raw::new(cluster.plain.address()),
             Speaks::Psk | Speaks::PskWithCid => {
@@ -50,7 +55,7 @@ impl Device {
                 Raw::secured(cluster.secure.address(), dtls)
             }
         };
-        let id = raw.register(&format!("ep={name}&lwm2m=1.1"), LINKS);
+        let id = raw.register(&format!("ep={name}&{query}"), LINKS);
         Device { raw, name: name.into(), id, repeated: 0 }
     }
 
