@@ -411,6 +411,29 @@ fn what_is_due_at_a_living_owner_is_left_to_it() {
     wait("the activation to end", || exporter() == [0]);
 }
 
+/// Its answer to a node that has died came to one that is not asked to claim it.
+#[test]
+fn a_device_without_dtls_is_served_by_whoever_claims_it_though_another_has_heard_it_first() {
+    let mut nodes = Nodes::start(3);
+    let id = nodes.declare("plain");
+    let mut device = Plain::new(nodes.nodes[0].plain);
+    assert_eq!(device.ask(register("plain")), Code::CREATED);
+    let location = device.location.clone();
+    nodes.nodes[0].kill();
+    device.move_to(nodes.nodes[2].plain);
+    // 2.04, piggybacked.
+    device.socket.send(&[0x60, 0x44, 0x80, 0x01]).unwrap();
+    let submit = || {
+        let new = NewOperation { queue: true, ..read("0190b6f0-0000-7000-8000-000000000005") };
+        nodes.runtime.block_on(nodes.nodes[1].service.submit(id, new)).is_ok()
+    };
+    wait("the command to be taken", submit);
+    assert_eq!(nodes.holders(id), [1]);
+    let mut update = Request::post("rd");
+    update.uri_path.push(location);
+    assert_eq!(device.ask(update), Code::CHANGED);
+}
+
 fn register(endpoint: &str) -> Request {
     let mut request = Request::post("rd").content(40, "</1/0>,</3/0>");
     request.uri_query = vec![format!("ep={endpoint}"), "lwm2m=1.1".into()];

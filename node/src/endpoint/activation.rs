@@ -440,6 +440,10 @@ fn refuse_uplink(endpoints: &Endpoints, device: DeviceId, link: Link, uplink: &U
         },
     };
     links.deliver(link.connection, device, downlink);
+    if matches!(failure, Failure::Elsewhere) && link.security.secured().is_none() {
+        // A connection that another node's device has left here: what it repeats must find its owner.
+        links.deliver(link.connection, device, Downlink::Close);
+    }
     if !open {
         links.deliver(link.connection, device, Downlink::Unlink);
     }

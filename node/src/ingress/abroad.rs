@@ -205,6 +205,12 @@ impl Router {
                     let Some(heir) = self.process.heir(device) else { return };
                     return self.relay(device, &heir, datagrams().collect());
                 }
+                // Answers to a node that is gone claim nothing: whoever does asks again. A connection that waited here for more
+                // would keep from the next owner what comes for it.
+                Step::Claim { .. } if waiting.iter().all(|bytes| is_answer(bytes)) => {
+                    let dropped = waiting.len() as u64;
+                    return self.metrics.datagrams_dropped[DropReason::Left].increment(dropped);
+                }
                 Step::Claim { .. } => {
                     self.metrics.session_lookups[Lookup::Store].increment(1);
                     if !self.connections.has(place.socket, place.remote) {
@@ -265,4 +271,9 @@ impl Router {
             }
         }
     }
+}
+
+/// Whether a datagram is an acknowledgement or a reset (RFC 7252 §3: types 2 and 3).
+fn is_answer(bytes: &[u8]) -> bool {
+    bytes.first().is_some_and(|first| first >> 4 & 3 >= 2)
 }
