@@ -1,6 +1,7 @@
 //! Any node serves any client: nodes on one Redis, devices behind a load balancer that moves and sprays their packets.
 #![allow(missing_docs, clippy::unwrap_used, clippy::float_cmp, clippy::print_stderr)]
 
+mod command_faults;
 mod commands;
 mod credentials;
 mod device;
