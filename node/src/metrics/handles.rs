@@ -6,8 +6,8 @@ use super::cluster;
 use super::definition::Family;
 use super::dtls::Dtls;
 use super::labels::{
-    Activation, Actor, Arrow, DropReason, Lookup, Notification, OperationKind, OperationOutcome, Passivation,
-    RecordOutcome, RegistrationChange, Reload, StoreCall,
+    Activation, Actor, Arrow, DropReason, KafkaSetting, Lookup, Notification, OperationKind,
+    OperationOutcome, Passivation, RecordOutcome, RegistrationChange, Reload, StoreCall,
 };
 use super::names;
 
@@ -134,6 +134,19 @@ impl Default for Sink {
             spool_records: names::SPOOL_RECORDS.gauge(&[]),
             spool_bytes: names::SPOOL_BYTES.gauge(&[]),
         }
+    }
+}
+
+/// The metrics of the Kafka sink besides those of every sink.
+#[derive(Debug)]
+pub struct Kafka {
+    /// See [`names::KAFKA_ERRORS`].
+    pub errors: Family<KafkaSetting, Counter>,
+}
+
+impl Default for Kafka {
+    fn default() -> Self {
+        Self { errors: Family::new(|setting| names::KAFKA_ERRORS.counter(&[setting])) }
     }
 }
 

@@ -183,6 +183,28 @@ label! {
 }
 
 label! {
+    /// The setting of the Kafka sink to look at, after an error.
+    KafkaSetting {
+        /// No broker answers at these addresses.
+        Brokers = "sink.kafka.brokers",
+        /// TLS fails.
+        Tls = "sink.kafka.tls",
+        /// The brokers don't offer it.
+        Mechanism = "sink.kafka.sasl_mechanism",
+        /// The brokers refuse user or password.
+        Password = "sink.kafka.password",
+        /// The user may not do it.
+        Username = "sink.kafka.username",
+        /// There is no such topic, or it can't be one.
+        Topic = "sink.kafka.topic_prefix",
+        /// A record is larger than the topic takes.
+        MessageSize = "sink.kafka.settings.message.max.bytes",
+        /// Another error; the log has it.
+        Other = "sink.kafka",
+    }
+}
+
+label! {
     /// Call of the store.
     StoreCall {
         /// A device's record.

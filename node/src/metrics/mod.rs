@@ -1,4 +1,4 @@
-//! Metrics: every name in [`names`], every label value in [`labels`], and handles to keep in [`Shard`], [`Sink`] and
+//! Metrics: every name in [`names`], every label value in [`labels`], and handles to keep in [`Shard`], [`Sink`], [`Kafka`] and
 //! [`Store`]. The reference in `docs/metrics.md` is generated from these.
 
 pub mod cluster;
@@ -15,7 +15,7 @@ use std::sync::OnceLock;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 pub use definition::{Definition, Family, Kind, Label};
-pub use handles::{Keys, Shard, Sink, Store, admin_call};
+pub use handles::{Kafka, Keys, Shard, Sink, Store, admin_call};
 pub use reference::reference;
 
 /// Upper bounds of every histogram's buckets, in seconds: half a millisecond to MAX_TRANSMIT_WAIT.

@@ -104,6 +104,8 @@ definitions! {
 
     /// Records handed to the sink, by outcome.
     SINK_RECORDS = Counter "godwit_sink_records_total" ["outcome"];
+    /// Errors of brokers and clients that the Kafka sink has met, by the setting to look at. The log says more.
+    KAFKA_ERRORS = Counter "godwit_kafka_errors_total" ["setting"];
     /// Bytes of records that wait for the sink.
     SINK_QUEUE_BYTES = Gauge "godwit_sink_queue_bytes" [];
     /// Time of one write of the sink, in seconds.

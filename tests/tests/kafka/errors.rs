@@ -3,7 +3,7 @@
 use std::fs;
 
 use coap_lite::CoapOption;
-use godwit_tests::{AUTHORIZER, Kafka, Message, Raw, Setup, wait};
+use godwit_tests::{AUTHORIZER, Kafka, Message, Node, Raw, Setup, wait};
 use serde_json::{Value, json};
 
 use crate::world::{send, setup};
@@ -18,10 +18,25 @@ fn as_app(kafka: &Kafka, password: &str) -> Setup {
         .set(format!("sink.kafka.password={password}"))
 }
 
+/// Errors that were counted under the name of this setting.
+fn errors(node: &Node, setting: &str) -> f64 {
+    node.metric(&format!("godwit_kafka_errors_total{{setting=\"{setting}\"}}"))
+}
+
 #[test]
-fn a_record_too_large_for_kafka_is_kept_and_stops_nothing() {
+fn a_record_too_large_for_the_producer_is_kept_and_stops_nothing() {
     let Some(kafka) = Kafka::start() else { return };
-    let node = setup(&kafka).set("sink.kafka.settings={ \"message.max.bytes\" = \"1500\" }").start();
+    too_large(&kafka, setup(&kafka).set("sink.kafka.settings={ \"message.max.bytes\" = \"1500\" }"));
+}
+
+#[test]
+fn a_record_too_large_for_the_broker_is_kept_and_stops_nothing() {
+    let Some(kafka) = Kafka::with("message.max.bytes=1500\n") else { return };
+    too_large(&kafka, setup(&kafka));
+}
+
+fn too_large(kafka: &Kafka, setup: Setup) {
+    let node = setup.start();
     let mut raw = Raw::new(node.coap());
     raw.register("ep=large&lt=60&lwm2m=1.1&b=U", "</3/0>");
     let large = "x".repeat(2000);
@@ -36,6 +51,7 @@ fn a_record_too_large_for_kafka_is_kept_and_stops_nothing() {
     assert_eq!(records.len(), 1);
     assert!(records[0].payload.to_string().contains("small"));
     assert!(node.log().contains("message.max.bytes"), "the log names the setting");
+    assert_eq!(errors(&node, "sink.kafka.settings.message.max.bytes"), 1.0, "and so do the metrics");
 }
 
 #[test]
@@ -102,6 +118,7 @@ fn a_topic_that_is_not_there_stops_no_other() {
     let letter: Value = serde_json::from_str(letters.trim_end()).expect("one letter");
     assert_eq!(letter["topic"], "other.telemetry");
     assert!(node.log().contains("sink.kafka.topic_prefix"), "the log names the setting");
+    assert!(errors(&node, "sink.kafka.topic_prefix") >= 1.0, "and so do the metrics");
     assert!(node.metric("godwit_sink_records_total{outcome=\"dead_letter\"}") >= 1.0);
     let there = wait("the event in its topic", || {
         kafka.read("other.events").into_iter().find(|event| event.key == "lost")
@@ -122,6 +139,7 @@ fn a_topic_that_is_forbidden_stops_no_other() {
     let letter: Value = serde_json::from_str(letters.trim_end()).expect("one letter");
     assert_eq!((&letter["topic"], &letter["key"]), (&json!("godwit.telemetry"), &json!("barred")));
     assert!(node.log().contains("sink.kafka.username"), "the log names the setting");
+    assert!(errors(&node, "sink.kafka.username") >= 1.0, "and so do the metrics");
     let there = wait("the event in its topic", || {
         kafka.read("godwit.events").into_iter().find(|event| event.key == "barred")
     });
@@ -135,6 +153,7 @@ fn a_wrong_password_is_named_in_the_log() {
     let wrong = as_app(&kafka, "guessed").start();
     wait("a complaint", || wrong.log().contains("sink.kafka.password").then_some(()));
     assert!(!wrong.log().contains("guessed"));
+    assert!(errors(&wrong, "sink.kafka.password") >= 1.0, "the metrics name the setting");
     let mut raw = Raw::new(wrong.coap());
     raw.register("ep=waits&lt=600&lwm2m=1.1&b=U", "</3/0>");
     let right = as_app(&kafka, "secret").start();
@@ -150,6 +169,7 @@ fn an_unknown_broker_is_named_in_the_log() {
     // No broker listens there.
     let node = Setup::default().set("sink.kind=kafka").set("sink.kafka.brokers=127.0.0.1:1").start();
     wait("a complaint", || node.log().contains("sink.kafka.brokers").then_some(()));
+    assert!(errors(&node, "sink.kafka.brokers") >= 1.0, "the metrics name the setting");
     let mut raw = Raw::new(node.coap());
     raw.register("ep=waits&lt=600&lwm2m=1.1&b=U", "</3/0>");
     assert!(node.metric("godwit_sink_queue_bytes") > 0.0, "its events wait");

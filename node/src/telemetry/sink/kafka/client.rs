@@ -9,7 +9,10 @@ use rdkafka::{
     types::RDKafkaConfRes,
 };
 
-use crate::config;
+use crate::{
+    config,
+    metrics::{Label, labels::KafkaSetting},
+};
 
 /// Settings that carry the promise; nobody may change them.
 const FIXED: [(&str, &str); 9] = [
@@ -161,16 +164,28 @@ pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
 
 /// Tells of an error of the whole client, with the setting to look at.
 pub(super) fn complain(code: RDKafkaErrorCode, reason: &str) {
-    use RDKafkaErrorCode as Code;
-    let setting = match code {
-        Code::Authentication | Code::SaslAuthenticationFailed => "sink.kafka.username, sink.kafka.password",
-        Code::UnsupportedSASLMechanism => "sink.kafka.sasl_mechanism",
-        Code::SSL => "sink.kafka.tls, sink.kafka.ca_file, sink.kafka.cert_file",
-        Code::Resolve | Code::BrokerTransportFailure | Code::AllBrokersDown => "sink.kafka.brokers",
-        Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed => {
-            "the rights of sink.kafka.username"
-        }
-        _ => "sink.kafka",
+    let setting = match setting_of(code) {
+        KafkaSetting::Password => "sink.kafka.username, sink.kafka.password",
+        KafkaSetting::Tls => "sink.kafka.tls, sink.kafka.ca_file, sink.kafka.cert_file",
+        KafkaSetting::Username => "the rights of sink.kafka.username",
+        setting => setting.text(),
     };
     tracing::error!(%code, setting, "kafka: {reason}");
+}
+
+/// The setting to look at.
+pub(super) fn setting_of(code: RDKafkaErrorCode) -> KafkaSetting {
+    use RDKafkaErrorCode as Code;
+    match code {
+        Code::Resolve | Code::BrokerTransportFailure | Code::AllBrokersDown => KafkaSetting::Brokers,
+        Code::SSL => KafkaSetting::Tls,
+        Code::UnsupportedSASLMechanism => KafkaSetting::Mechanism,
+        Code::Authentication | Code::SaslAuthenticationFailed => KafkaSetting::Password,
+        Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed => KafkaSetting::Username,
+        Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition | Code::InvalidTopic => {
+            KafkaSetting::Topic
+        }
+        Code::MessageSizeTooLarge | Code::InvalidMessageSize => KafkaSetting::MessageSize,
+        _ => KafkaSetting::Other,
+    }
 }

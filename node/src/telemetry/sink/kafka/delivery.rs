@@ -23,7 +23,10 @@ use super::{
     message,
     spool::{Entry, Flight, Place, Spool},
 };
-use crate::telemetry::{Completion, Completions, SinkError, Ticket, sink::outcome::Outcomes};
+use crate::{
+    metrics::{self, labels::KafkaSetting},
+    telemetry::{Completion, Completions, SinkError, Ticket, sink::outcome::Outcomes},
+};
 
 /// One publish whose records are on their way.
 #[derive(Debug)]
@@ -68,6 +71,7 @@ pub(super) struct Reports {
     completions: Arc<dyn Completions>,
     dead_letters: DeadLetters,
     pub(super) outcomes: Outcomes,
+    metrics: metrics::Kafka,
     /// Bytes that wait for brokers.
     queued: AtomicU64,
     /// The error that was logged last; none again once a message was delivered. librdkafka repeats itself every second.
@@ -92,6 +96,7 @@ impl Reports {
             completions,
             dead_letters,
             outcomes: Outcomes::default(),
+            metrics: metrics::Kafka::default(),
             queued: AtomicU64::new(0),
             complaint: Mutex::new(None),
             spool,
@@ -132,8 +137,13 @@ impl Reports {
         self.queued.fetch_sub(weight, Ordering::Relaxed);
     }
 
+    fn count(&self, code: RDKafkaErrorCode) {
+        self.metrics.errors[client::setting_of(code)].increment(1);
+    }
+
     /// Keeps a message that Kafka will never take.
     pub(super) fn bury(&self, letter: &Letter<'_>) -> Result<(), SinkError> {
+        self.count(letter.reason);
         let advice = advice(letter.reason);
         tracing::error!(
             topic = letter.topic, reason = %letter.reason, advice, "a record can't be delivered and is kept as a dead letter",
@@ -153,6 +163,7 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         let code = code_of(&error);
+        self.0.count(code);
         if code == RDKafkaErrorCode::Fatal {
             self.0.broken();
         }
@@ -290,15 +301,12 @@ pub(super) fn is_permanent(code: RDKafkaErrorCode) -> bool {
 
 /// What to change.
 fn advice(code: RDKafkaErrorCode) -> &'static str {
-    use RDKafkaErrorCode as Code;
-    match code {
-        Code::MessageSizeTooLarge | Code::InvalidMessageSize => {
+    match client::setting_of(code) {
+        KafkaSetting::MessageSize => {
             "raise the topic's max.message.bytes and sink.kafka.settings.\"message.max.bytes\""
         }
-        Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed => {
-            "let the user of sink.kafka.username write to this topic"
-        }
-        Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition | Code::InvalidTopic => {
+        KafkaSetting::Username => "let the user of sink.kafka.username write to this topic",
+        KafkaSetting::Topic => {
             "create the topic, set sink.kafka.create_topics, or correct sink.kafka.topic_prefix"
         }
         _ => "see the log of the broker",
