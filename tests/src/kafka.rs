@@ -175,9 +175,25 @@ impl Kafka {
         messages
     }
 
+    /// `java` with Kafka's jars, for a program of one file.
+    pub fn java(&self) -> Command {
+        java(&self.class_path, self.folder())
+    }
+
+    /// `python` with the client from its registry, and Protobuf.
+    pub fn python() -> Command {
+        Command::new(build(&["python"]))
+    }
+
     /// Makes a topic, where topics are not made at their first record.
     pub fn create(&self, topic: &str) {
         self.run("CreateTopic.java", &[topic]);
+    }
+
+    /// A topic's partitions, replicas and retention, as lines of `name=value`; `None` where there is no such topic.
+    pub fn describe(&self, topic: &str) -> Option<Vec<String>> {
+        let said = self.run("DescribeTopic.java", &[topic]);
+        (!said.is_empty()).then(|| said.lines().map(str::to_owned).collect())
     }
 
     /// Forbids a user to write to a topic; the broker must have been started with [`AUTHORIZER`].
@@ -185,12 +201,13 @@ impl Kafka {
         self.run("Deny.java", &[topic, user]);
     }
 
-    /// Runs a program of one file: Kafka's own tools are in another artifact.
-    fn run(&self, program: &str, arguments: &[&str]) {
+    /// Runs a program of one file, and gives what it prints: Kafka's own tools are in another artifact.
+    fn run(&self, program: &str, arguments: &[&str]) -> String {
         let mut java = java(&self.class_path, self.folder());
         java.arg(root().join("tests/kafka").join(program)).arg(self.broker()).args(arguments);
         let done = java.output().expect("java runs");
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8(done.stdout).expect("a text")
     }
 
     /// `host:port` of the first one's listener for the user `app`, password "secret", by SCRAM-SHA-512 over TLS.
@@ -340,7 +357,7 @@ impl Foreign {
 
 /// The Python consumer.
 fn python() -> Command {
-    let mut python = Command::new(build(&["python"]));
+    let mut python = Kafka::python();
     python.arg(root().join("tests/kafka/python/consume.py"));
     python
 }

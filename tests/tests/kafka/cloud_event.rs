@@ -1,5 +1,9 @@
 //! What a consumer sees.
 
+use godwit_proto::v1::{
+    Profile,
+    profile::{Mapping, StartStrategy, mapping},
+};
 use godwit_tests::{Kafka, KafkaMessage, Leshan, Raw, wait};
 use serde_json::json;
 
@@ -52,6 +56,43 @@ fn raw_payloads_have_a_topic_of_their_own_and_copies_take_nothing_away() {
     assert_eq!(cause(sent), cause(&decoded[0]), "one cause");
     let copy = wait("the copy", || kafka.read("copies").into_iter().next());
     assert_eq!((copy.header("ce_id"), &copy.payload), (decoded[0].header("ce_id"), &decoded[0].payload));
+}
+
+#[test]
+fn attributes_results_of_operations_and_answers_as_they_were_have_topics_of_their_own() {
+    let Some(kafka) = Kafka::start() else { return };
+    let Some(leshan) = Leshan::shared() else { return };
+    let node = setup(&kafka).set("sink.kafka.raw=true").start();
+    let serial =
+        Mapping { path: "/3/0/2".into(), key: "serial".into(), kind: mapping::Kind::Attribute.into() };
+    node.admin().profile(Profile {
+        name: "profiles/serial".into(),
+        mappings: vec![serial],
+        start_strategy: StartStrategy::Observe.into(),
+        ..Profile::default()
+    });
+    node.admin().device("told", "serial");
+    let mut client = leshan.start(&node, "told", &[]);
+    client.registered();
+    client.put("/3/0/2", "S-1");
+    // In SenML JSON, which the reader of raw payloads can show.
+    node.admin().read_as("told", "/3/0/2", 110).unwrap();
+    let next = |topic: &str| wait(topic, || kafka.read(topic).into_iter().next());
+
+    let attributes = next("godwit.attributes");
+    assert_eq!(attributes.payload["values"], json!({"serial": "S-1"}));
+    assert_eq!(attributes.header("ce_type"), "dev.godwit.attributes.v1");
+    let raw = next("godwit.raw");
+    assert_eq!(["ce_type", "path"].map(|name| raw.header(name)), ["dev.godwit.raw.v1", "/3/0/2"]);
+    assert!(raw.payload.to_string().contains("S-1"), "{}", raw.payload);
+    let cause = |record: &KafkaMessage| record.header("ce_id").split('-').next().unwrap().to_owned();
+    assert_eq!(cause(&raw), cause(&attributes), "one answer");
+
+    let ended = next("godwit.operations");
+    assert_eq!((ended.key.as_str(), ended.header("ce_type")), ("told", "dev.godwit.operation.v1"));
+    let (command, state) = (&ended.payload["command"], &ended.payload["state"]);
+    assert_eq!((command, state), (&json!("read"), &json!("SUCCEEDED")));
+    assert_eq!(ended.payload["result"]["values"], json!([{"path": "/3/0/2", "value": "S-1"}]));
 }
 
 #[test]

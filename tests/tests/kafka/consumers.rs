@@ -10,14 +10,17 @@ use crate::world::setup;
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kafka/golden");
 
 /// A Send for each type of value, in SenML JSON, at a time that the device names.
-const SENDS: [(&str, &str); 8] = [
+const SENDS: [(&str, &str); 11] = [
     ("string", r#"{"n":"/3/0/0","vs":"Gr\u00fc\u00dfe"}"#),
     ("integer", r#"{"n":"/3/0/9","v":95}"#),
+    ("large integer", r#"{"n":"/3442/0/120","v":-9007199254740993}"#),
+    ("unsigned", r#"{"n":"/3442/0/125","v":9223372036854775809}"#),
     ("time", r#"{"n":"/3/0/13","v":1700000001}"#),
     ("boolean", r#"{"n":"/1/0/6","vb":true}"#),
     ("float", r#"{"n":"/3442/0/130","v":-21.625}"#),
     ("opaque", r#"{"n":"/3442/0/150","vd":"AAH_gA"}"#),
     ("objlnk", r#"{"n":"/3442/0/170","vlo":"3303:7"}"#),
+    ("corelnk", r#"{"n":"/3442/0/180","vs":"</3>;ver=1.1,</3303/0>"}"#),
     ("instances", r#"{"n":"/3/0/7/0","v":3800},{"n":"/3/0/7/1","v":5000}"#),
 ];
 
