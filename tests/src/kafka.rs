@@ -12,7 +12,7 @@ use std::{
 use data_encoding::BASE64;
 use serde_json::{Value, json};
 
-use crate::{Authority, TcpProxy, binary::root, pem, skip, wait};
+use crate::{Authority, PATIENCE, TcpProxy, binary::root, pem, skip, wait::wait_for};
 
 /// Properties of a broker with rules of access, which users of its plain listener do not need to mind.
 pub const AUTHORIZER: &str = "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
@@ -253,7 +253,8 @@ impl Kafka {
 
     fn wait_ready(&self) {
         let all = format!(" {} brokers:", self.brokers.len());
-        wait("the brokers to answer", || {
+        // Virtual machines that start among other tests.
+        wait_for(6 * PATIENCE, "the brokers to answer", || {
             for address in self.addresses() {
                 TcpStream::connect(SocketAddr::from((address, 9092))).ok()?;
             }
