@@ -284,7 +284,14 @@ impl Membership {
         if any && !reached { Validity::Isolated } else { Validity::Outage }
     }
 
-    /// Until the send time of the last acknowledged heartbeat + 8 s. What a node tells its peers of the store.
+    /// What a node tells its peers of the store. Not that it was there within the last 8 s: a peer that has just run out of
+    /// these would stand still and hand all to this one, which can't serve it either.
+    #[must_use]
+    pub fn sees_store(&self, now: Boot) -> bool {
+        self.connected && self.is_valid(now)
+    }
+
+    /// Until the send time of the last acknowledged heartbeat + 8 s.
     #[must_use]
     pub fn is_valid(&self, now: Boot) -> bool {
         self.sent.is_some_and(|sent| now.since(sent) < self.timings.valid)
@@ -617,9 +624,11 @@ mod tests {
     #[test]
     fn nothing_is_claimed_from_a_store_that_was_lost_before_a_heartbeat_of_it() {
         let mut membership = beating(20, &["a", "b"]);
+        assert!(membership.sees_store(at(20.5)));
         membership.handle_store_lost();
         assert_eq!(membership.hold(at(20.5)), Some(Hold::Reconnecting));
         assert!(membership.is_valid(at(20.5)));
+        assert!(!membership.sees_store(at(20.5)), "peers hear of it before the heartbeat is overdue");
         membership.handle_beat(at(21.0), at(21.0), beat(21.0, &["a", "b"]));
         assert_eq!(membership.hold(at(21.0)), None);
     }

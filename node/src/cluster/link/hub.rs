@@ -112,7 +112,7 @@ impl Hub {
     pub fn tell_view(&self) {
         let now = clock::boot();
         let members = self.members();
-        let sees_store = members.is_valid(now);
+        let sees_store = members.sees_store(now);
         let living = members.others(now);
         self.metrics.members.set(living.len() as f64 + 1.0);
         for peer in self.all() {

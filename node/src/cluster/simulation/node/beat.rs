@@ -52,7 +52,7 @@ impl Node {
             self.lane_asked = true;
             self.ask(Pending::Lane, Request::TakeLane(self.owner.clone()));
         }
-        let sees_store = self.membership.is_valid(boot);
+        let sees_store = self.membership.sees_store(boot);
         for member in self.membership.others(boot) {
             self.tell(&member.owner, Frame::View { sees_store });
         }
