@@ -142,7 +142,7 @@ pub struct KafkaFull {
     pub bound: u64,
     /// Records that are refused while memory is watched.
     pub refused: u32,
-    /// Growth of the node's live heap that they may leave, in bytes: less than a tenth of what they would take.
+    /// Growth of the node's live heap without the store that they may leave, in bytes: less than they would take.
     pub growth: u64,
 }
 
@@ -197,7 +197,7 @@ impl Scale {
             cut: Duration::from_secs(3),
         },
         kafka_cluster: KafkaCluster { devices: 120, rate: 120 },
-        kafka_full: KafkaFull { devices: 300, rate: 300, bound: 64 << 10, refused: 3000, growth: 1 << 20 },
+        kafka_full: KafkaFull { devices: 300, rate: 300, bound: 64 << 10, refused: 700, growth: 1 << 20 },
         kafka_slow: KafkaSlow {
             devices: 100,
             rate: 50,
@@ -248,8 +248,8 @@ impl Scale {
             devices: 10_000,
             rate: 5000,
             bound: 8 << 20,
-            refused: 300_000,
-            growth: 16 << 20,
+            refused: 20_000,
+            growth: 4 << 20,
         },
         kafka_slow: KafkaSlow {
             devices: 1000,
