@@ -56,7 +56,7 @@ use crate::clock;
 /// Schedules in `make test`.
 const SCHEDULES: u64 = 5_000;
 /// Schedules within which each planted bug is found.
-const FOUND_WITHIN: u64 = 2_000;
+const FOUND_WITHIN: u64 = 4_000;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()

@@ -60,8 +60,8 @@ struct OfDevice {
     asked: HashMap<Vec<u8>, What>,
     notified: HashMap<u16, u64>,
     answers: HashMap<Vec<u8>, (u8, Vec<String>)>,
-    /// Tokens of the node's requests that may still be answered.
-    open: HashSet<Vec<u8>>,
+    /// Tokens of requests that their nodes have no answer to: it may come to another node.
+    open: HashSet<(Owner, Vec<u8>)>,
     /// Tokens of the requests that were applied.
     applied: HashSet<Vec<u8>>,
 }
@@ -187,7 +187,7 @@ impl Observer {
         let known = self.devices.entry(device).or_default();
         if let Some(message) = Message::decode(plaintext)
             && message.is_response()
-            && known.open.remove(&message.token)
+            && known.open.remove(&(node.clone(), message.token))
         {
             // A notification that comes before the answer to the request that observes is that answer, and acknowledged as
             // such (RFC 7252 §5.2.2).
@@ -252,7 +252,7 @@ impl Observer {
     }
 
     /// A node says something to a device.
-    pub(super) fn said(&mut self, device: DeviceId, plaintext: &[u8]) {
+    pub(super) fn said(&mut self, node: &Owner, device: DeviceId, plaintext: &[u8]) {
         let Some(message) = Message::decode(plaintext) else { return };
         let known = self.devices.entry(device).or_default();
         if message.kind == ACK && message.code == 0 {
@@ -264,7 +264,7 @@ impl Observer {
             return;
         }
         if message.is_request() {
-            known.open.insert(message.token);
+            known.open.insert((node.clone(), message.token));
             return;
         }
         if !message.is_response() {

@@ -382,7 +382,7 @@ impl World {
                     let text = message.map(|it| format!("{}.{:x} id {}", it.kind, it.code, it.id));
                     format!("{owner} says to {device} in {term}: {text:?}")
                 });
-                self.observer.said(device, &plaintext);
+                self.observer.said(owner, device, &plaintext);
             }
             Note::Released { device, term } => {
                 self.say(|| format!("{owner} has released {device}"));
