@@ -52,7 +52,7 @@ const WATCH_BACKLOG: usize = 4096;
 const STALLED: Duration = Duration::from_secs(5);
 /// How often the store is asked for what is due.
 const SWEEP: Duration = Duration::from_secs(1);
-/// The same of a store that nodes share: each of them asks, in some 250 commands.
+/// The same of a store that nodes share: each of them asks.
 const SWEEP_SHARED: Duration = Duration::from_secs(5);
 /// How often it is looked whether the nonces of the shards are to be extended.
 const LANES_TICK: Duration = Duration::from_secs(1);

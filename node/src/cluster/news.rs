@@ -1,18 +1,24 @@
 //! Applies here what operators change at other nodes: credentials, profiles, object models; and gives up what other nodes have
 //! claimed, should they not have been able to say so.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::sync::oneshot;
 
 use crate::{
+    clock,
     endpoint::{Service, ShardMessage, handle::Endpoints},
     models::Models,
     store::{Changed, Changes, Cursor, DocumentKey},
 };
 
 /// How often the store is asked: a revocation counts within a second on every node.
-const PAUSE: Duration = Duration::from_millis(250);
+const PAUSE: Duration = Duration::from_millis(400);
+/// How often it is asked for word from nodes that no link leads to. Until it comes, the fence keeps what was claimed safe.
+const WORD_PAUSE: Duration = Duration::from_secs(1);
 
 /// Follows the store's stream of changes.
 pub struct News {
@@ -29,9 +35,13 @@ impl News {
 
     /// Follows the stream for as long as the node lives.
     pub async fn run(self) {
-        let mut cursor = None;
+        let (mut cursor, mut asked) = (None, None::<Instant>);
         loop {
-            self.give_up().await;
+            let now = clock::now();
+            if asked.is_none_or(|asked| now.duration_since(asked) >= WORD_PAUSE) {
+                asked = Some(now);
+                self.give_up().await;
+            }
             match self.turn(cursor.clone()).await {
                 Some(next) => cursor = Some(next),
                 None => tokio::time::sleep(PAUSE).await,

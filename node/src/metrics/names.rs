@@ -80,9 +80,9 @@ definitions! {
     /// Reloads of changed key and certificate files, by outcome.
     KEY_RELOADS = Counter "godwit_key_reloads_total" ["outcome"];
 
-    /// Devices that were provisioned.
+    /// Devices that were provisioned. On a shared store what other nodes did in the last ten seconds may be missing.
     DEVICES = Gauge "godwit_devices" [];
-    /// Registered endpoints, whether in memory or not.
+    /// Registered endpoints, whether in memory or not. On a shared store what other nodes did in the last ten seconds may be missing.
     REGISTRATIONS = Gauge "godwit_registrations" [];
     /// Changes of registrations, by kind.
     REGISTRATION_CHANGES = Counter "godwit_registration_changes_total" ["shard", "change"];

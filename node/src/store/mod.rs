@@ -105,7 +105,8 @@ pub trait StateStore: Send + Sync + 'static {
     /// the last: a filter reads a bounded number of records per page.
     fn list(&self, filter: DeviceFilter, page: PageRequest) -> StoreFuture<Page<(DeviceId, DeviceRecord)>>;
 
-    /// How many there are.
+    /// How many there are. Of a store that nodes share, other nodes' changes of the last seconds may be missing: a node says
+    /// with its next heartbeat that it made some.
     fn counts(&self) -> StoreFuture<Counts>;
 
     /// Takes `count` lanes, for the shards of a process, from its start to its end. What is acknowledged is durable

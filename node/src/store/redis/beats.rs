@@ -3,7 +3,7 @@
 //! The same script notes which process of which history the Redis is, so that all nodes hear of a failover or a restart at the
 //! same time, and when. In a Redis Cluster it is told the processes of all masters, for each may be replaced alone. A time in which nobody could beat shortens nobody's life: it is added to all.
 
-use std::{net::SocketAddr, sync::LazyLock, time::Duration};
+use std::{collections::HashMap, net::SocketAddr, sync::LazyLock, time::Duration};
 
 use prost::Message as _;
 
@@ -27,7 +27,7 @@ pub(super) async fn beat(
 ) -> Result<Beat, StoreError> {
     let now = shared.now_arg();
     let whose = [&member.owner.boot.to_be_bytes()[..], member.owner.node.as_bytes()].concat();
-    let (says, ttl) = (encode(member), ttl.as_millis().to_string());
+    let (says, ttl) = (encode(member, shared.known.changes()), ttl.as_millis().to_string());
     let mut name = if allow_empty { entropy::u64().to_be_bytes().to_vec() } else { Vec::new() };
     if allow_empty && shared.process().known.is_some() {
         // It has seen data before, which are gone.
@@ -45,18 +45,23 @@ pub(super) async fn beat(
     if let Some(process) = process {
         shared.process().answered(process.into());
     }
-    let mut members = Vec::new();
+    let (mut members, mut changes) = (Vec::new(), HashMap::new());
     loop {
         let whose = reply.bytes()?;
         if whose.is_empty() {
+            shared.known.hear(changes);
             return Ok(Beat { time_ms, incarnation, back_ms, members });
         }
         // One that can't be read is of a newer version, which the others know of.
-        members.extend(decode(&whose, &reply.bytes()?));
+        let Some((other, says)) = decode(&whose, &reply.bytes()?) else { continue };
+        if other.owner != member.owner {
+            changes.insert(other.owner.clone(), says);
+        }
+        members.push(other);
     }
 }
 
-fn encode(member: &Member) -> Vec<u8> {
+fn encode(member: &Member, changes: Vec<u32>) -> Vec<u8> {
     let listeners = member.listeners.iter().map(|listener| value::member::Listener {
         address: listener.address.to_string(),
         dtls: listener.kind == Kind::Dtls,
@@ -68,11 +73,13 @@ fn encode(member: &Member) -> Vec<u8> {
         draining: member.draining,
         clock_ahead_ms: member.clock_ahead_ms,
         restored: member.restored,
+        changes,
     };
     value.encode_to_vec()
 }
 
-fn decode(whose: &[u8], says: &[u8]) -> Option<Member> {
+/// A member, and how often it changed each part of the lists of devices.
+fn decode(whose: &[u8], says: &[u8]) -> Option<(Member, Vec<u32>)> {
     let (boot, node) = whose.split_first_chunk::<8>()?;
     let owner = Owner { node: std::str::from_utf8(node).ok()?.into(), boot: u64::from_be_bytes(*boot) };
     let value = value::Member::decode(says).ok()?;
@@ -81,7 +88,7 @@ fn decode(whose: &[u8], says: &[u8]) -> Option<Member> {
         let address: SocketAddr = listener.address.parse().ok()?;
         Some(Listener { address, kind })
     };
-    Some(Member {
+    let member = Member {
         owner,
         address: value.address.parse().ok()?,
         listeners: value.listeners.iter().filter_map(listener).collect(),
@@ -89,5 +96,6 @@ fn decode(whose: &[u8], says: &[u8]) -> Option<Member> {
         draining: value.draining,
         clock_ahead_ms: value.clock_ahead_ms,
         restored: value.restored,
-    })
+    };
+    Some((member, value.changes))
 }

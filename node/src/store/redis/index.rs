@@ -1,16 +1,23 @@
-//! Indexes: what is due when, and which devices there are. Sorted sets, each elsewhere than the records.
+//! Indexes: what is due when, and which devices there are. Sorted sets, each elsewhere than the records. What is known of
+//! them (`known`) is not asked for.
 //!
 //! A record says itself when it is due and what it is; an index is told afterwards. An entry that says otherwise than its record
 //! is set right when it is read. Whoever takes an entry out looks at the record once more, because another may have written it
 //! in between.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
-use futures_util::future::{try_join, try_join_all};
+use futures_util::future::{try_join_all, try_join3};
 use redis::{Cmd, Value};
 
-use super::{Client, Link, Script, answer, pointers::device_id, record};
+use super::{
+    Client, Link, Script, answer,
+    known::{Counted, Known},
+    pointers::device_id,
+    record,
+};
 use crate::{
+    clock,
     identity::DeviceId,
     store::{Counts, Due, StoreError},
 };
@@ -32,6 +39,7 @@ pub(super) fn part(device: DeviceId) -> u8 {
 pub(super) struct Indexes {
     pub(super) client: Client,
     pub(super) link: Link,
+    pub(super) known: Arc<Known>,
 }
 
 impl Indexes {
@@ -58,6 +66,7 @@ impl Indexes {
             add.arg("NX");
         }
         add.arg(at.min(LAST)).arg(device.as_bytes());
+        let _known = self.known.puts_due(part(device), at.min(LAST));
         self.link.send(add).await.map(drop)
     }
 
@@ -101,13 +110,23 @@ impl Indexes {
     async fn put_class(&self, device: DeviceId, class: u8) -> Result<(), StoreError> {
         let mut add = Cmd::new();
         add.arg("ZADD").arg(self.class_key(part(device), class)).arg(0).arg(device.as_bytes());
-        self.link.send(add).await.map(drop)
+        self.change_class(device, class, add).await
     }
 
     async fn drop_class(&self, device: DeviceId, class: u8) -> Result<(), StoreError> {
         let mut remove = Cmd::new();
         remove.arg("ZREM").arg(self.class_key(part(device), class)).arg(device.as_bytes());
-        self.link.send(remove).await.map(drop)
+        self.change_class(device, class, remove).await
+    }
+
+    async fn change_class(&self, device: DeviceId, class: u8, change: Cmd) -> Result<(), StoreError> {
+        let changes = self.known.changes_part(part(device));
+        let answer = self.link.send(change).await?;
+        // Devices of class 0 are not counted.
+        if class == 0 || answer == Value::Int(0) {
+            changes.cancel();
+        }
+        Ok(())
     }
 
     /// What is due up to `now`, from after `after`, earliest first. Entries that are not their records' are set right.
@@ -148,13 +167,27 @@ impl Indexes {
         after: Option<Due>,
         limit: usize,
     ) -> Result<Vec<Due>, StoreError> {
-        let mut found = Vec::new();
-        let mut offset = 0;
-        loop {
+        let (mut found, mut offset) = (Vec::new(), 0);
+        let until = now.min(LAST);
+        let Some(look) = self.known.look_for_due(clock::boot(), part, until) else { return Ok(found) };
+        let range = |from: u64, to: &str, offset: usize, limit: usize| {
             let mut range = Cmd::new();
-            range.arg("ZRANGEBYSCORE").arg(self.due_key(part)).arg(after.map_or(0, |after| after.at));
-            range.arg(now.min(LAST)).arg("WITHSCORES").arg("LIMIT").arg(offset).arg(limit);
-            let entries = answer::parts(self.link.send(range).await?)?;
+            range.arg("ZRANGEBYSCORE").arg(self.due_key(part)).arg(from).arg(to);
+            range.arg("WITHSCORES").arg("LIMIT").arg(offset).arg(limit);
+            self.link.send(range)
+        };
+        if after.is_none() {
+            // Mostly that is all: nothing is due.
+            let first = answer::parts(range(0, "+inf", 0, 1).await?)?.into_iter().nth(1);
+            let first = first.map_or(Ok(u64::MAX), answer::time)?;
+            self.known.saw_due(look, first);
+            if first > until {
+                return Ok(found);
+            }
+        }
+        let (from, to) = (after.map_or(0, |after| after.at), until.to_string());
+        loop {
+            let entries = answer::parts(range(from, &to, offset, limit).await?)?;
             let read = entries.len() / 2;
             let mut entries = entries.into_iter();
             while let (Some(device), Some(score)) = (entries.next(), entries.next()) {
@@ -217,19 +250,26 @@ impl Indexes {
         }
     }
 
-    /// How many devices there are of the classes that count.
+    /// How many devices there are of the classes that count. Other nodes' changes of the last seconds may be missing.
     pub(super) async fn counts(&self) -> Result<Counts, StoreError> {
-        let count = |part: u8, class: u8| async move {
+        let counted = try_join_all((0..PARTS).map(|part| self.counts_of(part))).await?;
+        let of = |class: usize| counted.iter().map(|part| part[class - 1]).sum::<u64>();
+        Ok(Counts { provisioned: of(1) + of(3), registered: of(2) + of(3) })
+    }
+
+    async fn counts_of(&self, part: u8) -> Result<Counted, StoreError> {
+        let look = match self.known.counts(clock::boot(), part) {
+            Ok(counted) => return Ok(counted),
+            Err(look) => look,
+        };
+        let count = |class: u8| async move {
             let mut count = Cmd::new();
             count.arg("ZCARD").arg(self.class_key(part, class));
             answer::time(self.link.send(count).await?)
         };
-        let class = |class| async move {
-            let parts = (0..PARTS).map(|part| count(part, class));
-            Ok::<u64, StoreError>(try_join_all(parts).await?.into_iter().sum())
-        };
-        let (both, (provisioned, registered)) = try_join(class(3), try_join(class(1), class(2))).await?;
-        Ok(Counts { provisioned: provisioned + both, registered: registered + both })
+        let (one, two, both) = try_join3(count(1), count(2), count(3)).await?;
+        self.known.counted(look, [one, two, both]);
+        Ok([one, two, both])
     }
 
     /// Takes out devices of class 0 that are gone: their records end by themselves. Looks at so many from after

@@ -14,6 +14,7 @@
 //! device      claims, commits, provisioning, and what follows from them
 //! pointers    what finds a device
 //! index       what is due, which devices there are
+//! known       what need not be asked of them
 //! documents   profiles and models
 //! lanes       shares of the nonce space
 //! beats       heartbeats of the nodes
@@ -33,6 +34,7 @@ mod device;
 mod documents;
 mod inbox;
 mod index;
+mod known;
 mod lanes;
 mod link;
 mod news;
@@ -62,6 +64,7 @@ pub use client::{Client, Purpose};
 use device::Device;
 use futures_util::future::try_join_all;
 use index::Indexes;
+use known::Known;
 pub use link::Link;
 use provisions::{Provision, Provisions};
 pub use script::Script;
@@ -113,6 +116,8 @@ struct Shared {
     process: Mutex<Processes>,
     /// What this process wrote lately.
     recent: Mutex<Recent>,
+    /// What it knows of the indexes.
+    known: Arc<Known>,
     /// What operators provisioned lately by this process.
     provisions: Mutex<Provisions>,
     /// Where the search for gone devices goes on: part, and behind which device.
@@ -192,7 +197,7 @@ impl Shared {
     }
 
     fn indexes(&self, link: &Link) -> Indexes {
-        Indexes { client: self.client.clone(), link: link.clone() }
+        Indexes { client: self.client.clone(), link: link.clone(), known: Arc::clone(&self.known) }
     }
 }
 
@@ -236,6 +241,7 @@ impl RedisStore {
             held: Mutex::default(),
             process: Mutex::default(),
             recent: Mutex::new(Recent::new(Redis::default().remember)),
+            known: Arc::new(Known::new()),
             provisions: Mutex::new(Provisions::new(Redis::default().remember)),
             swept: Mutex::default(),
         }))
@@ -438,6 +444,8 @@ impl StateStore for RedisStore {
             if member.restored == beat.back_ms {
                 shared.recent().forget(sent);
                 shared.provisions().forget(sent);
+            } else {
+                shared.known.forget();
             }
             Ok(beat)
         })

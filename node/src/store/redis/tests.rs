@@ -402,8 +402,12 @@ fn a_psk_device_with_two_observations_takes_little_of_redis() {
 }
 
 fn beat(store: &RedisStore, restored: u64) -> Result<Beat, StoreError> {
+    beat_of(store, owner(), restored)
+}
+
+fn beat_of(store: &RedisStore, owner: Owner, restored: u64) -> Result<Beat, StoreError> {
     let member = Member {
-        owner: owner(),
+        owner,
         address: "127.0.0.1:5691".parse().unwrap(),
         listeners: Vec::new(),
         ready: true,
@@ -412,6 +416,34 @@ fn beat(store: &RedisStore, restored: u64) -> Result<Beat, StoreError> {
         restored,
     };
     wait(store.heartbeat(member, Duration::from_secs(10)))
+}
+
+#[test]
+fn devices_are_counted_again_only_where_a_node_says_that_they_came_or_went() {
+    let Some((redis, a)) = started() else { return };
+    let (b, owner_b) = (open(&settings(&redis)).unwrap(), Owner { node: "b".into(), boot: 1 });
+    let registered = |store: &RedisStore| wait(store.counts()).unwrap().registered;
+    let looks = || {
+        let stats = redis.command(&["INFO", "commandstats"]);
+        let zcard = stats.lines().find_map(|line| line.strip_prefix("cmdstat_zcard:calls="));
+        zcard.map_or(0, |rest| rest.split(',').next().unwrap().parse::<u64>().unwrap())
+    };
+    assert_eq!((registered(&a), registered(&b)), (0, 0));
+    assert_eq!(looks(), 2 * 3 * u64::from(index::PARTS));
+    let fence = claim(&a, "one").unwrap();
+    registers(&a, "one", &fence, 1).unwrap();
+    registers(&a, "one", &fence, 2).unwrap();
+    assert_eq!(registered(&a), 1);
+    assert_eq!(looks(), (2 * u64::from(index::PARTS) + 1) * 3, "one part");
+    // Word comes with the heartbeats.
+    beat(&a, 0).unwrap();
+    beat_of(&b, owner_b.clone(), 0).unwrap();
+    assert_eq!(registered(&b), 1);
+    let before = looks();
+    beat(&a, 0).unwrap();
+    beat_of(&b, owner_b, 0).unwrap();
+    assert_eq!((registered(&a), registered(&b)), (1, 1));
+    assert_eq!(looks(), before, "nobody changed anything");
 }
 
 #[test]
