@@ -227,6 +227,12 @@ impl Node {
         self.wait_ready();
     }
 
+    /// The same, with one more setting.
+    pub fn restart_with(&mut self, setting: impl Into<String>) {
+        self.setup.set.push(setting.into());
+        self.restart();
+    }
+
     /// Runs another of the program's commands with its data directory and settings, to its end: its exit code and output.
     pub fn command(&self, arguments: &[&str]) -> (i32, String) {
         let mut command = Command::new(binary::godwit());

@@ -295,6 +295,22 @@ fn a_session_of_a_credential_that_was_changed_meanwhile_is_not_resumed() {
 }
 
 #[test]
+fn a_session_whose_suite_is_no_longer_offered_gives_way_to_a_full_handshake() {
+    let mut node = Node::start();
+    declare(&node, "a");
+    let mut raw = Raw::secured(node.coaps(), psk("a"));
+    let id = raw.register("ep=a&lwm2m=1.1", LINKS);
+    node.kill();
+    let suites = ["TLS_PSK_WITH_AES_128_CBC_SHA256", "TLS_ECDHE_ECDSA_WITH_AES_128_CCM_8"];
+    node.restart_with(format!("dtls.suites={suites:?}"));
+    assert_eq!(raw.handshake(true), Ok(false), "offered, and not resumed");
+    assert_eq!(update(&mut raw, &id), "2.04", "the registration stays");
+    let resumptions =
+        |result: &str| node.metric_sum("godwit_dtls_resumptions_total", &format!("result=\"{result}\""));
+    assert_eq!((resumptions("mismatch"), resumptions("resumed")), (1.0, 0.0));
+}
+
+#[test]
 fn a_device_that_registers_under_another_name_than_its_own_is_refused_with_an_event() {
     let node = Node::start();
     declare(&node, "a");

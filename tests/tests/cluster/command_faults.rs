@@ -11,7 +11,7 @@ use std::{
 };
 
 use godwit_proto::v1::{Delivery, Operation, operation::State};
-use godwit_tests::{Admin, Cluster, Message, PATIENCE, Scale, Setup, reason, wait};
+use godwit_tests::{Admin, Cluster, Message, PATIENCE, Scale, Setup, reason, report, wait};
 use tonic::{Code, Status};
 
 use crate::device::{Device, Speaks};
@@ -203,7 +203,31 @@ fn commands_to_every_node_in_turn_are_done_once_or_fail_clearly_whatever_fails()
             }
         }
     }
-    eprintln!("of {} commands {} were executed, each once; failed: {failed:?}", told.len(), executed.len());
+    let succeeded = told.iter().filter(|(_, told)| told.is_ok()).count();
+    let mut failed: Vec<_> = failed.into_iter().collect();
+    failed.sort_unstable();
+    let of = |(reason, count): &(String, u32)| match reason.as_str() {
+        "" => format!("| the connection to a node ended | {count} |\n"),
+        reason => format!("| failed with `{reason}` | {count} |\n"),
+    };
+    report(
+        "cluster-commands",
+        "Commands at every node while one thing after another fails",
+        "make soak",
+        &format!(
+            "{devices} devices, without DTLS, with PSK, and with PSK and Connection IDs, each called at all of three nodes all the time: \
+             an Execute, then a read. Meanwhile a node is killed, all are restarted in turn, one stands still for {outage:?}, half of \
+             the flows move five times, the links are cut for {outage:?}, and Redis is killed for {outage:?}. Devices count what they \
+             execute; each caller goes on after each of these.\n\n\
+             | Executes | |\n|---|---|\n| given | {given} |\n| succeeded, and executed once | {succeeded} |\n{failed}\
+             | executed, of them all | {executed} |\n| executed twice | 0 |\n| succeeded, and not executed | 0 |\n",
+            devices = names.len(),
+            outage = scale.cluster.outage,
+            given = told.len(),
+            failed = failed.iter().map(of).collect::<String>(),
+            executed = executed.len(),
+        ),
+    );
 }
 
 fn health(cluster: &Cluster, node: usize, up: bool) {

@@ -76,3 +76,33 @@ fn a_revoked_credential_ends_its_sessions_at_every_node() {
         assert_eq!(answer, None, "nobody answers a session that was revoked");
     }
 }
+
+#[test]
+fn two_holders_of_one_credential_are_told_of_though_each_keeps_to_a_node_of_its_own() {
+    let Some(cluster) = cluster(2) else { return };
+    let holder = |home: usize| {
+        cluster.secure.health(1 - home, false);
+        let holder = Device::register(&cluster, "cloned", Speaks::PskWithCid);
+        cluster.secure.health(1 - home, true);
+        holder
+    };
+    let mut holders = [holder(0), holder(1)];
+    for (home, holder) in holders.iter().enumerate() {
+        cluster.secure.lead(holder.raw.address(), home);
+    }
+    let returns = || cluster.metric_sum("godwit_dtls_session_returns_total", "");
+    assert_eq!(returns(), 0.0, "whoever loses a session makes another, and that is all");
+    for turn in 1..=4 {
+        let register =
+            Message::request("POST", "/rd?ep=cloned&lwm2m=1.1").format(40).payload("</1/0>,</3/0>");
+        assert_eq!(holders[(turn + 1) % 2].call(register), "2.01");
+        wait("the count of each return", || (returns() >= turn as f64).then_some(()));
+        assert_eq!(returns(), turn as f64);
+    }
+    let told = || {
+        let records = cluster.nodes.iter().flat_map(|node| node.sink().records());
+        records.filter(|record| record["data"]["type"] == "session_taken_over").count()
+    };
+    wait("an event", || (told() > 0).then_some(()));
+    assert_eq!(told(), 1, "and none for each return");
+}

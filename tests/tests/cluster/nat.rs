@@ -1,10 +1,16 @@
 //! Source NAT between balancer and nodes: each node sees a device at another address.
 
-use std::time::Duration;
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
-use godwit_tests::Message;
+use godwit_tests::{Cluster, Message};
 
-use crate::device::{Device, Speaks, cluster};
+use crate::{
+    device::{Device, Speaks, cluster},
+    load::{Fleet, setup},
+};
 
 #[test]
 fn behind_source_nat_sessions_with_connection_ids_notice_nothing() {
@@ -40,4 +46,25 @@ fn behind_source_nat_sessions_without_connection_ids_are_not_found_and_can_be_re
     device.update();
     let registration = cluster.nodes[0].admin().registration("without-cid").unwrap();
     assert_eq!(registration.registration_id, device.id);
+}
+
+#[test]
+fn a_fleet_behind_source_nat_goes_on_while_its_flows_move() {
+    let Some(cluster) = Cluster::start(3, &setup()) else { return };
+    cluster.secure.source_nat(true);
+    let mut fleet = Fleet::start(&cluster, "source-nat");
+    fleet.broken();
+    let until = Instant::now() + fleet.size.duration;
+    while Instant::now() < until {
+        cluster.secure.move_flows(10);
+        thread::sleep(Duration::from_secs(1));
+    }
+    fleet.mended();
+    assert_eq!(cluster.handshakes(), f64::from(fleet.size.devices), "one for each device");
+    let found = fleet.end(&cluster);
+    found.assert_zeros();
+    found.report(
+        "Flows move between three nodes behind source NAT",
+        "Each node sees a device at an address of its own. Each second 10 % of the flows move.",
+    );
 }
