@@ -547,6 +547,36 @@ fn a_redis_cluster_that_answers_nothing_is_connected_to_anew() {
 }
 
 #[test]
+fn a_slot_that_moves_leaves_none_of_many_requests_unanswered() {
+    if !server::available() {
+        return;
+    }
+    let cluster = server::RedisCluster::start();
+    let settings = Redis {
+        mode: RedisMode::Cluster,
+        addresses: cluster.addresses(),
+        timeout: Duration::from_secs(20),
+        ..Redis::default()
+    };
+    let store = open(&settings).unwrap();
+    // More than a client holds in its queues.
+    let devices: Vec<_> = (0..3000).map(|n| DeviceId::of(&format!("ep-{n}"))).collect();
+    let masters = [0, 1].map(|n| (&cluster.nodes[n], cluster.nodes[n].command(&["CLUSTER", "MYID"])));
+    for (round, device) in devices[..10].iter().enumerate() {
+        let slot = cluster.nodes[0].command(&["CLUSTER", "KEYSLOT", &format!("gw:{{{device}}}")]);
+        // The second master may have it already.
+        let (to, id) = &masters[(round + 1) % 2];
+        for master in [*to, masters[round % 2].0] {
+            master.command(&["CLUSTER", "SETSLOT", slot.trim(), "NODE", id.trim()]);
+        }
+        let loads: Vec<_> = devices.iter().map(|device| store.load(*device)).collect();
+        for load in loads {
+            assert_eq!(wait(load), Ok(None));
+        }
+    }
+}
+
+#[test]
 fn what_operators_provisioned_and_redis_forgot_is_provisioned_again_unless_somebody_did_better() {
     if !server::available() {
         return;

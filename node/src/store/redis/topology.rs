@@ -38,6 +38,11 @@ impl From<RedisError> for SettingsError {
     }
 }
 
+/// Requests in flight on one connection to a master of a Redis Cluster. The client's queue before a connection holds 50: where
+/// requests wait for a place in it, so does the client's own request for the map of slots, and it looks after no other
+/// before that is answered. With a queue that is never full, a slot that moves costs one round trip and not seconds.
+const IN_FLIGHT: usize = 40;
+
 /// How connections are made.
 #[derive(Clone)]
 pub(super) enum Topology {
@@ -279,6 +284,7 @@ fn cluster(
     let nodes = addresses.into_iter().map(|address| info(address, user.clone()));
     let mut builder = ClusterClientBuilder::new(nodes.collect::<RedisResult<Vec<_>>>()?)
         .connection_timeout(settings.connect_timeout)
+        .connection_concurrency_limit(IN_FLIGHT)
         // Redirections, a slot that moves, a master that is being replaced: within the time of one answer.
         .retries(8)
         .min_retry_wait(20)
