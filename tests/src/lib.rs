@@ -60,7 +60,7 @@ pub use security::Security;
 pub use sink::Sink;
 pub use tap::{Datagram, read_pcap, write_pcap};
 pub use tcp_proxy::TcpProxy;
-pub use wait::{PATIENCE, wait};
+pub use wait::{PATIENCE, wait, wait_for};
 
 /// Says that a test is skipped for want of `what`; fails where `CI=true`.
 pub fn skip(what: &str) {

@@ -178,7 +178,7 @@ pub struct RedisCluster {
 impl RedisCluster {
     /// Three masters, each with a third of the slots.
     pub fn start() -> RedisCluster {
-        let args = ["--cluster-enabled", "yes", "--save", "", "--cluster-node-timeout", "2000"];
+        let args = ["--cluster-enabled", "yes", "--save", "", "--cluster-node-timeout", "15000"];
         let nodes: Vec<Redis> = (0..3).map(|_| Redis::with(&args)).collect();
         let first = nodes[0].port.to_string();
         for (number, (node, range)) in (1..).zip(nodes.iter().zip(SLOTS)) {

@@ -16,7 +16,7 @@ pub fn wait<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
 
 /// The same with another patience.
 #[track_caller]
-pub(crate) fn wait_for<T>(patience: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+pub fn wait_for<T>(patience: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + patience;
     loop {
         if let Some(answer) = ask() {

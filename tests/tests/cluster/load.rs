@@ -136,6 +136,11 @@ impl Fleet {
         self.journal.reach(due, self.load.as_mut().expect("it runs"));
     }
 
+    /// A file that is kept as long as the fleet.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.scratch.join(name)
+    }
+
     /// Something is broken now.
     pub(crate) fn broken(&mut self) {
         self.marks[0] = Some(SystemTime::now());
@@ -179,7 +184,7 @@ impl Fleet {
             self.journal.reach_all(self.size.devices, load);
         }
         self.stop();
-        let file = |what: &str| self.scratch.join(what).display().to_string();
+        let file = |what: &str| self.file(what).display().to_string();
         let mut arguments = vec!["check".to_owned(), format!("--journal={}", file("journal"))];
         let outputs = cluster.telemetry();
         arguments.extend(outputs.iter().map(|folder| format!("--output={}", folder.display())));

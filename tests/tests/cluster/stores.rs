@@ -1,13 +1,14 @@
 //! A fleet while Redis fails in one of its ways.
 
 use std::{
+    fs::{self, File},
     net::SocketAddr,
-    process::{Command, Stdio},
+    process::Command,
     thread,
     time::Duration,
 };
 
-use godwit_tests::{Cluster, Redis, Setup, TcpProxy, redis_available, wait};
+use godwit_tests::{Cluster, PATIENCE, Redis, Setup, TcpProxy, redis_available, wait, wait_for};
 
 use crate::{
     device::{Device, KEY, Speaks, cluster},
@@ -235,26 +236,21 @@ fn a_fleet_goes_on_while_redis_cluster_moves_slots() {
     fleet.broken();
     let slots = if fleet.size.devices > 1000 { "4000" } else { "400" };
     let [from, to] = [&cluster.redis, &cluster.others[0]].map(|node| node.command(&["CLUSTER", "MYID"]));
+    let said = fleet.file("reshard");
     let mut reshard = Command::new("redis-cli")
         .args(["--cluster", "reshard", &cluster.redis.address(), "--cluster-from", from.trim()])
-        .args([
-            "--cluster-to",
-            to.trim(),
-            "--cluster-slots",
-            slots,
-            "--cluster-pipeline",
-            "1",
-            "--cluster-yes",
-        ])
-        .stdout(Stdio::null())
+        .args(["--cluster-to", to.trim(), "--cluster-slots", slots])
+        .args(["--cluster-pipeline", "1", "--cluster-yes"])
+        .stdout(File::create(&said).unwrap())
         .spawn()
         .unwrap();
-    let moved = wait("the end of the migration", || {
+    // Slot by slot and key by key: with a large fleet that takes minutes.
+    let moved = wait_for(PATIENCE * 20, "the end of the migration", || {
         cluster.secure.move_flows(5);
         thread::sleep(Duration::from_millis(200));
         reshard.try_wait().unwrap()
     });
-    assert!(moved.success());
+    assert!(moved.success(), "{moved}: {}", fs::read_to_string(&said).unwrap());
     fleet.mended();
     let found = fleet.end(&cluster);
     found.assert_zeros();
