@@ -258,10 +258,10 @@ impl Membership {
         self.last.as_ref().map(|last| (last.incarnation, last.back_ms))
     }
 
-    /// Whether another run was heard of lately, dead or alive.
+    /// Another run that was heard of lately, dead or alive: without a heartbeat it may still hold what it has.
     #[must_use]
-    pub fn knows(&self, owner: &Owner) -> bool {
-        self.peers.iter().any(|peer| peer.member.owner == *owner)
+    pub fn known(&self, owner: &Owner) -> Option<Arc<Member>> {
+        self.peers.iter().find(|peer| peer.member.owner == *owner).map(|peer| peer.member.clone())
     }
 
     /// Whether this node may act as a member.

@@ -211,9 +211,8 @@ async fn try_claim(
 /// Tells whoever had a device until now, if it may live: what it writes is refused, and it shall say nothing more either.
 fn notify(process: &Process, device: DeviceId, owner: &Owner) {
     let Some(membership) = process.neighbours.membership() else { return };
-    let others = membership.others(clock::boot());
-    if let Some(member) = others.iter().find(|member| member.owner == *owner) {
-        let told = process.neighbours.release(member, device, true);
+    if let Some(member) = membership.known(owner) {
+        let told = process.neighbours.release(&member, device, true);
         // Where no link leads to it, it finds this.
         let left = process.store.tell(owner, device);
         actix::spawn(async move {

@@ -329,10 +329,14 @@ impl Endpoints {
         }
     }
 
-    /// Whether this shard has a device.
+    /// Whether this shard has a device, for another node that asks.
     pub fn presence(&self, device: DeviceId) -> Presence {
         if self.shared.standing.substitute().is_some() {
-            // It stands still: whoever asks sees the store, and claims it.
+            // It stands still: whoever asks sees the store, and claims it. It must not go on here if the store is lost to all.
+            if let Some(Place::Live(key)) = self.by_device.borrow().get(&device) {
+                let lost = Mail::Core(Input::Access(None, None));
+                self.table.with(*key, |resident| resident.address.do_send(lost));
+            }
             return Presence::Absent;
         }
         match self.by_device.borrow().get(&device) {

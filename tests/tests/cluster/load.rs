@@ -13,8 +13,8 @@ use std::{
 
 use godwit_proto::v1::{Credential, Device, credential};
 use godwit_tests::{
-    Checker, Cluster, ClusterLoad, Exchange, Journal, Load, Node, Scale, Setup, Stalls, percentile, report,
-    wait,
+    Checker, Cluster, ClusterLoad, Datagram, Exchange, Journal, Load, Node, Scale, Seen, Setup, Stalls,
+    percentile, report, wait,
 };
 use serde_json::Value;
 
@@ -194,6 +194,9 @@ impl Fleet {
         let datagrams = cluster.secure.datagrams();
         let checker = Checker::new().key_log(Path::new(&file("keys"))).read(&datagrams);
         let exchanges = checker.exchanges(&datagrams);
+        if let Some(problem) = checker.problems().first() {
+            print_session(problem, &checker, &datagrams);
+        }
         fs::remove_dir_all(&self.scratch).unwrap();
         Found {
             name: self.name,
@@ -210,6 +213,25 @@ impl Fleet {
             presented: cluster.metric_sum("godwit_cluster_datagrams_total", "path=\"presented\""),
             claims: cluster.metric_sum("godwit_dtls_claims_total", ""),
         }
+    }
+}
+
+/// Prints the records of the session in which a rule was broken: a failure is seldom seen twice.
+fn print_session(problem: &str, checker: &Checker, datagrams: &[Datagram]) {
+    let broken =
+        problem.strip_prefix("datagram ").and_then(|rest| rest.split(':').next()?.parse::<usize>().ok());
+    let Some(broken) = checker.records().iter().find(|record| Some(record.datagram) == broken) else {
+        return;
+    };
+    eprintln!("{problem}; its session:");
+    for Seen { datagram, up, number, content, .. } in
+        checker.records().iter().filter(|record| record.session == broken.session)
+    {
+        let Datagram { at, server, .. } = &datagrams[*datagram];
+        let at = at.duration_since(datagrams[0].at).unwrap_or_default().as_secs_f64();
+        let head = content.as_deref().map(|content| &content[..content.len().min(4)]);
+        let way = if *up { "to" } else { "from" };
+        eprintln!("{at:9.3} s: datagram {datagram} {way} {server}, number {number}, {head:02x?}");
     }
 }
 

@@ -118,7 +118,7 @@ impl Hub {
         for peer in self.all() {
             if living.iter().any(|member| member.owner == peer.owner) {
                 peer.send(&self.metrics, Body::View(wire::View { sees_store }));
-            } else if !members.knows(&peer.owner) {
+            } else if members.known(&peer.owner).is_none() {
                 peer.close();
             }
         }

@@ -11,6 +11,8 @@ pub(super) enum Bug {
     ClaimByEarlierLoad,
     /// A node goes on with a device that it gave up, without a claim.
     ThawWithoutClaim,
+    /// A node that is cut off tells a peer that it has not got a device, and keeps it for when the store is lost to all.
+    GoneButKept,
     /// The record's read floor is not taken over.
     StaleFloor,
     /// A write is refused unless its term equals the stored one.
@@ -47,11 +49,12 @@ pub(super) enum Bug {
 
 impl Bug {
     /// Those that show in schedules; the others show in the simulation of lanes.
-    pub(super) const IN_SCHEDULES: [Self; 16] = [
+    pub(super) const IN_SCHEDULES: [Self; 17] = [
         Self::AnswerBeforeWrite,
         Self::RefusedWriteCounts,
         Self::ClaimByEarlierLoad,
         Self::ThawWithoutClaim,
+        Self::GoneButKept,
         Self::StaleFloor,
         Self::TermsComparedForEquality,
         Self::WritesNotFenced,

@@ -8,7 +8,7 @@ use super::{
     reply::Pending,
 };
 use crate::{
-    cluster::{Residence, Standing, residence::Confirmed},
+    cluster::{Residence, residence::Confirmed},
     endpoint::simulated::Endpoint,
     identity::{DeviceId, Owner},
     store::{Claim, Claimed, Fence, StoreError},
@@ -70,9 +70,7 @@ impl Node {
         let (term, exact) = (claimed.term, claimed.exact);
         let record = Box::new(claimed.record.clone());
         self.out.push(Out::Note(Note::Claimed { device, term, exact, record }));
-        if let Some(before) = before.filter(|before| *before != self.owner)
-            && let Standing::Alive(_) | Standing::Suspect = self.membership.standing(self.boot(), &before)
-        {
+        if let Some(before) = before.filter(|before| self.membership.known(before).is_some()) {
             self.tell(&before, Frame::Claimed { device, term });
         }
         let endpoint = Endpoint::new(&self.services, reading, device, PROFILE, claimed);

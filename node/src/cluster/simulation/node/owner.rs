@@ -8,7 +8,7 @@ use godwit_dtls::{
 };
 
 use super::{
-    super::links::Links,
+    super::{bug::Bug, links::Links},
     Conn, Node,
     frame::Frame,
     out::{Note, Out},
@@ -33,9 +33,15 @@ impl Node {
         bytes: Vec<u8>,
     ) {
         let term = self.terms.get(&device).copied().unwrap_or(0);
-        let (now, cut_off) =
-            (self.instant(), matches!(self.membership.validity(self.boot()), Validity::CutOff(_)));
-        let Some(live) = self.live.get_mut(&device).filter(|_| !cut_off) else {
+        if matches!(self.membership.validity(self.boot()), Validity::CutOff(_)) {
+            self.out.push(Out::Note(Note::Released { device, term }));
+            if self.bug != Some(Bug::GoneButKept) {
+                self.stop(device, true);
+            }
+            return self.tell(&by, Frame::Answer { id, answer: Answer::Gone { term } });
+        }
+        let now = self.instant();
+        let Some(live) = self.live.get_mut(&device) else {
             return self.tell(&by, Frame::Answer { id, answer: Answer::Gone { term } });
         };
         if live.endpoint.leaving() {
