@@ -27,6 +27,7 @@ use super::{
     link::{Call, Downlink, Link, Refusal, Uplink},
     message::{Effect, Input, StopReason, Then},
     observation::Observations,
+    operation::EndedOperation,
     plan::content_format,
     registered::Registered,
     services::Shared,
@@ -203,7 +204,9 @@ impl Core {
         if self.leaving() || self.expiring {
             return unanswered;
         }
-        let expires = self.registered.as_ref().map(|registered| registered.expires);
+        // A request that prolongs it may be being written.
+        let expires = self.registered.as_ref().filter(|_| !self.answers_wait());
+        let expires = expires.map(|registered| registered.expires);
         let asleep =
             self.heard.filter(|_| self.awake && self.sleeps()).map(|heard| heard + self.awake_window());
         // What is under way ends by itself: its TTL no longer counts, and nothing is given up before.
@@ -215,7 +218,8 @@ impl Core {
         let passive = self.downlinks.flight.is_none().then_some(passive);
         let due = due.map(|due| now.instant_at(due));
         let owed = self.registered.as_ref().and_then(|registered| registered.owed);
-        [unanswered, expires, owed, asleep, due, passive].into_iter().flatten().min()
+        let unwritten = self.downlinks.write_at;
+        [unanswered, expires, owed, unwritten, asleep, due, passive].into_iter().flatten().min()
     }
 
     fn handle_uplink(&mut self, now: Reading, link: Link, uplink: Uplink) {
@@ -448,8 +452,8 @@ impl Core {
                 // Else the next attempt would fail at once, and so on without end.
                 self.downlinks.unreachable = true;
             }
-            // The caller hears what happened, though a later owner may not know it.
-            Then::Ended(operation) => self.operation_ended(now, *operation),
+            Then::Ended(end) => self.end_not_stored(now, end, error),
+            Then::EndsWritten(ends) => self.ends_not_stored(now, ends),
             Then::Session(new) => self.session_not_stored(&new, error),
             Then::Claimed { link, session } => self.session_not_given(link, session),
             Then::Promoted { link, association, .. } => {
@@ -540,7 +544,7 @@ impl Core {
                 }
                 self.send(now, flight);
             }
-            Then::Ended(operation) => self.operation_ended(now, *operation),
+            Then::Ended(end) => self.operation_ended(now, end.stored.operation.unwrap_or_default()),
             Then::Stop(reason) => {
                 self.stop_written = true;
                 self.effect(Effect::Stop(reason));
@@ -562,7 +566,7 @@ impl Core {
                 self.reply(link, call, Response::new(Code::CHANGED));
             }
             Then::Paid(deadline) => self.paid(now, deadline, true),
-            Then::Planned | Then::Nothing => {}
+            Then::EndsWritten(_) | Then::Planned | Then::Nothing => {}
         }
     }
 
@@ -611,10 +615,12 @@ impl Core {
             // Whoever is activated next deletes it.
             return self.release(now, StopReason::Ended);
         }
-        if self.registered.as_ref().is_some_and(|registered| registered.expires <= now.now) {
+        let is_over = self.registered.as_ref().is_some_and(|registered| registered.expires <= now.now);
+        if is_over && !self.answers_wait() {
             return self.expire(now);
         }
         self.pay(now);
+        self.write_ends(now);
         self.expire_operations(now);
         if self.applied.as_ref().is_some_and(|applied| applied.time + APPLIED_FOR_MS <= now.unix_ms) {
             self.applied = None;
@@ -689,6 +695,7 @@ impl Core {
         changes.extend(path.map(Change::PathNode));
         let owing = self.registered.as_deref().filter(|registered| registered.owed.is_some());
         changes.extend(owing.map(|registered| Change::Deadline(Some(registered.deadline(now)))));
+        changes.extend(self.take_unwritten().iter().flat_map(EndedOperation::changes));
         changes.push(Change::Passive);
         self.persist(changes, Then::Stop(reason));
     }

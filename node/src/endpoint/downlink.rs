@@ -11,6 +11,7 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, LazyLock},
+    time::Instant,
 };
 
 use godwit_coap::{Code, FailReason, Request, Response, Token};
@@ -26,6 +27,7 @@ use super::{
     link::Downlink,
     message::{Effect, Then},
     observation::Observation,
+    operation::EndedOperation,
     plan::name_and_revision,
     registered::Registered,
     starts::{Start, Starts},
@@ -91,6 +93,10 @@ pub(super) struct Downlinks {
     pub(super) operations: VecDeque<Box<value::StoredOperation>>,
     /// Operations that have ended, until their records go: id and Unix milliseconds.
     pub(super) ended: Vec<(String, u64)>,
+    /// Of these the ends that are told and not on record: there was no store.
+    pub(super) unwritten: Vec<EndedOperation>,
+    /// When to try to write them.
+    pub(super) write_at: Option<Instant>,
     pub(super) flight: Option<Box<Flight>>,
     /// An attempt is being written.
     pub(super) preparing: bool,
@@ -181,6 +187,7 @@ impl Core {
                 self.outcome_unknown(now, &id);
             }
         }
+        self.forget_sent(now);
     }
 
     /// What was sent over a link that was left gets no answer, and waits for the next one.

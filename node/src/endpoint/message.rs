@@ -11,6 +11,7 @@ use super::{
     downlink::Flight,
     handle::{NewOperation, RegistrationChangeKind, SubmitError},
     link::{Call, Downlink, Link, Uplink},
+    operation::EndedOperation,
     registered::Registered,
     registration::NewRegistration,
     session::NewSession,
@@ -152,7 +153,9 @@ pub(super) enum Then {
     /// Send a command whose attempt is on record now; `accepted`: and tell the caller that it was taken.
     Send { flight: Box<Flight>, accepted: Option<String> },
     /// Tell the caller how the operation ended.
-    Ended(Box<v1::Operation>),
+    Ended(EndedOperation),
+    /// The ends of operations are on record that were told before.
+    EndsWritten(Vec<EndedOperation>),
     /// The record is exact and passive: stop.
     Stop(StopReason),
     /// Acknowledge a notification. `ends`: the device has ended the observation with it, by this code.

@@ -23,12 +23,13 @@ use super::{
     handle::{NewOperation, SubmitError},
     message::{Effect, StopReason, Then},
     observation::Observation,
+    registration::OWED_RETRY,
 };
 use crate::{
     clock::Reading,
     entropy,
     profile::Target,
-    store::{Change, value},
+    store::{Change, StoreError, value},
     telemetry::{self, Cause},
 };
 
@@ -36,6 +37,25 @@ use crate::{
 /// device's de-duplication protects it. A client forgets a message id after at most EXCHANGE_LIFETIME; the first
 /// answer was due within MAX_TRANSMIT_SPAN, 45 s (RFC 7252 §4.8.2).
 const REPEAT_WITHIN_MS: u64 = 45_000;
+
+/// An operation that has ended, and is to be written.
+#[derive(Debug)]
+pub(super) struct EndedOperation {
+    pub(super) stored: Box<value::StoredOperation>,
+    /// What it was to observe, and never did.
+    observation: Option<Token>,
+}
+
+impl EndedOperation {
+    fn state(&self) -> State {
+        self.stored.operation.as_ref().map_or(State::Unspecified, v1::Operation::state)
+    }
+
+    pub(super) fn changes(&self) -> Vec<Change> {
+        let observation = self.observation.map(|token| Change::RemoveObservation(token.as_bytes().to_vec()));
+        [Change::Operation(self.stored.clone())].into_iter().chain(observation).collect()
+    }
+}
 
 impl Core {
     pub(super) fn handle_submit(&mut self, now: Reading, new: NewOperation) {
@@ -119,7 +139,7 @@ impl Core {
         while let Some(first) = self.downlinks.operations.front() {
             if first.due_at <= now.unix_ms {
                 let id = first.id.clone();
-                self.end_operation(now, &id, State::Expired, Reason::Ttl, None, "its TTL has passed");
+                self.expire_operation(now, &id);
                 continue;
             }
             return self.start_first(now, None);
@@ -147,8 +167,9 @@ impl Core {
         };
         let was_sent = first.operation.as_ref().is_some_and(|operation| operation.state() == State::Sent);
         let young = now.unix_ms.saturating_sub(first.first_sent) < REPEAT_WITHIN_MS;
-        if was_sent && !young {
-            // An earlier owner has sent it, and the device has come too late for a repetition to be recognised.
+        if was_sent && !(young && first.association == self.link_association()) {
+            // An earlier owner has sent it, and the device has come too late, or in a session of its own, for a repetition
+            // to be recognised.
             self.outcome_unknown(now, &id);
             return true;
         }
@@ -173,6 +194,12 @@ impl Core {
         let flight = Flight { token, message_id, operation, format, purpose, sent_at: now.unix_ms };
         self.attempt(now, Box::new(flight), accepted);
         true
+    }
+
+    /// The session of the link, as attempts name it.
+    fn link_association(&self) -> Vec<u8> {
+        let secured = self.link.as_ref().and_then(|link| link.security.secured());
+        secured.map_or_else(Vec::new, |secured| secured.association.as_bytes().to_vec())
     }
 
     /// An observation that there is already keeps its token, a cancellation needs it.
@@ -203,9 +230,11 @@ impl Core {
             changes.push(Change::Observation(observation.to_stored()));
             self.observations.push(observation);
         }
+        let association = self.link_association();
         let Some(stored) = self.downlinks.operations.iter_mut().find(|stored| stored.id == id) else {
             return;
         };
+        stored.association = association;
         stored.token = flight.token.as_bytes().to_vec();
         stored.message_id = flight.message_id.into();
         stored.first_sent = now.unix_ms;
@@ -333,6 +362,22 @@ impl Core {
         }
     }
 
+    /// The device has registered anew: nothing tells it any more that it had what was sent before.
+    pub(super) fn forget_sent(&mut self, now: Reading) {
+        if self.downlinks.preparing {
+            return;
+        }
+        let is_sent = |stored: &value::StoredOperation| {
+            stored.operation.as_ref().is_some_and(|operation| operation.state() == State::Sent)
+        };
+        let operations = self.downlinks.operations.iter();
+        let sent: Vec<_> =
+            operations.filter(|stored| is_sent(stored)).map(|stored| stored.id.clone()).collect();
+        for id in sent {
+            self.outcome_unknown(now, &id);
+        }
+    }
+
     /// Nobody has the device's address: what was not to be queued ends, the rest waits for the next uplink.
     pub(super) fn out_of_reach(&mut self, now: Reading) {
         self.downlinks.unreachable = true;
@@ -420,24 +465,85 @@ impl Core {
         operation.detail = detail.to_owned();
         operation.result = result;
         operation.end_time = Some(timestamp(now.unix_ms));
-        self.count_operation(&operation);
-        stored.operation = Some(operation.clone());
+        stored.operation = Some(operation);
         stored.due_at = stored.due_at.max(now.unix_ms);
         self.downlinks.ended.push((stored.id.clone(), stored.due_at));
-        let mut changes = vec![Change::Operation(stored)];
+        let mut end = EndedOperation { stored, observation: None };
         if state != State::Succeeded
             && let Some(token) = self.observations.pending_of(id)
         {
             // What it was to observe would otherwise be asked for by a later owner.
             self.observations.remove(token);
-            changes.push(Change::RemoveObservation(token.as_bytes().to_vec()));
+            end.observation = Some(token);
         }
+        let mut changes = end.changes();
         let limit = usize::from(self.services.process.config.limits.queued_operations);
         if self.downlinks.ended.len() > limit {
             let (oldest, _) = self.downlinks.ended.remove(0);
+            self.downlinks.unwritten.retain(|end| end.stored.id != oldest);
             changes.push(Change::RemoveOperation(oldest));
         }
-        self.persist(changes, Then::Ended(Box::new(operation)));
+        self.persist(changes, Then::Ended(end));
+    }
+
+    /// The end of an operation was not written, or nobody knows. What has happened is told and written later; a command that
+    /// was only to be cancelled waits again.
+    pub(super) fn end_not_stored(&mut self, now: Reading, mut end: EndedOperation, error: &StoreError) {
+        let id = end.stored.id.clone();
+        if end.state() == State::Cancelled {
+            if let Some(operation) = end.stored.operation.as_mut() {
+                operation.set_state(State::Queued);
+                operation.set_reason(Reason::Unspecified);
+                (operation.detail, operation.end_time) = (String::new(), None);
+            }
+            self.downlinks.ended.retain(|(ended, _)| *ended != id);
+            let after = self.downlinks.operations.iter().position(|it| it.order > end.stored.order);
+            let at = after.unwrap_or(self.downlinks.operations.len());
+            self.downlinks.operations.insert(at, end.stored);
+            return self.effect(Effect::NotCancelled(id, SubmitError::Store(error.to_string())));
+        }
+        let operation = end.stored.operation.clone().unwrap_or_default();
+        self.downlinks.unwritten.push(end);
+        self.downlinks.write_at = Some(now.now + OWED_RETRY);
+        self.operation_ended(now, operation);
+    }
+
+    /// Writes the ends that could not be written when they came, once there is a store again.
+    pub(super) fn write_ends(&mut self, now: Reading) {
+        if self.downlinks.write_at.is_none_or(|at| at > now.now) {
+            return;
+        }
+        if !self.services.standing.is_valid() {
+            self.downlinks.write_at = Some(now.now + OWED_RETRY);
+            return;
+        }
+        let ends = self.take_unwritten();
+        let changes = ends.iter().flat_map(EndedOperation::changes).collect();
+        self.persist(changes, Then::EndsWritten(ends));
+    }
+
+    pub(super) fn take_unwritten(&mut self) -> Vec<EndedOperation> {
+        self.downlinks.write_at = None;
+        std::mem::take(&mut self.downlinks.unwritten)
+    }
+
+    /// See [`write_ends`](Self::write_ends).
+    pub(super) fn ends_not_stored(&mut self, now: Reading, ends: Vec<EndedOperation>) {
+        self.downlinks.unwritten.splice(..0, ends);
+        self.downlinks.write_at = Some(now.now + OWED_RETRY);
+    }
+
+    /// Ends an operation whose TTL is over. What an earlier owner has sent may have been carried out.
+    fn expire_operation(&mut self, now: Reading, id: &str) {
+        let stored = self.downlinks.operations.iter().find(|stored| stored.id == id);
+        let operation = stored.and_then(|stored| stored.operation.as_ref());
+        // It leaves once that is on record.
+        let leaves = self.downlinks.preparing;
+        if !leaves && operation.is_some_and(|operation| operation.state() == State::Sent) {
+            self.abort(now, id);
+        } else {
+            self.end_operation(now, id, State::Expired, Reason::Ttl, None, "its TTL has passed");
+        }
     }
 
     /// Ends what has waited too long and drops records that were kept long enough.
@@ -451,7 +557,7 @@ impl Core {
             .map(|stored| stored.id.clone())
             .collect();
         for id in late {
-            self.end_operation(now, &id, State::Expired, Reason::Ttl, None, "its TTL has passed");
+            self.expire_operation(now, &id);
         }
         let gone: Vec<Change> = self
             .downlinks
@@ -466,6 +572,7 @@ impl Core {
 
     /// Announces the result, once it is on record.
     pub(super) fn operation_ended(&mut self, now: Reading, operation: v1::Operation) {
+        self.count_operation(&operation);
         let record = self.with_origin(|origin, orders| {
             telemetry::operation(origin, operation.clone().into(), orders, now.unix_ms)
         });

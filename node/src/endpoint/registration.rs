@@ -33,8 +33,8 @@ use crate::{
     telemetry::{Event, Identity, Record},
 };
 
-/// How often a deadline that is owed is tried to be written.
-const OWED_RETRY: Duration = Duration::from_secs(2);
+/// How often a deadline or an end that is owed is tried to be written.
+pub(super) const OWED_RETRY: Duration = Duration::from_secs(2);
 
 /// A registration on its way to the store.
 #[derive(Debug)]

@@ -325,6 +325,21 @@ fn a_register_is_answered_only_after_its_write() {
 }
 
 #[test]
+fn a_registration_whose_update_is_being_written_does_not_end_meanwhile() {
+    let mut bench = Bench::registered("default", "lt=60");
+    bench.pass(Duration::from_secs(89));
+    let (call, registration) = (bench.call(), bench.registration_id());
+    bench.say(Uplink::Update { call, registration, request: Box::new(Request::post("rd")) });
+    assert_eq!(bench.writes.len(), 1);
+    bench.pass(Duration::from_secs(2));
+    assert_eq!(bench.writes.len(), 1, "its time is over by what is on record");
+    let (id, _) = bench.writes.remove(0);
+    bench.apply(Input::Persisted(id, Err(StoreError::Unavailable("down".into()))));
+    bench.pass(Duration::ZERO);
+    assert!(matches!(bench.writes[0].1[0], Change::Event(_)), "the update was not written");
+}
+
+#[test]
 fn a_register_whose_write_fails_is_not_answered_and_changes_nothing() {
     let mut bench = Bench::claimed("default", DeviceRecord::default());
     bench.register("lt=60");
@@ -763,6 +778,51 @@ fn a_command_in_flight_at_a_crash_is_repeated_byte_for_byte() {
     late.apply(Input::Deadline);
     late.write_all();
     assert_eq!(late.ended()[0].0, State::Aborted);
+}
+
+/// A record with an Execute that was sent and not answered, and when that was.
+fn record_with_sent() -> (DeviceRecord, Reading) {
+    let mut bench = Bench::registered("default", "lt=86400&lwm2m=1.1");
+    let registration = bench.core.registered.as_ref().unwrap().to_stored(NAME);
+    bench.submit("a", execute("/3/0/4"), true);
+    let written = bench.write_all();
+    assert_eq!(bench.requests().len(), 1);
+    let Change::Operation(stored) = &written[0] else { panic!() };
+    let mut record = DeviceRecord {
+        registration: Some(registration),
+        operations: vec![(**stored).clone()],
+        ..DeviceRecord::default()
+    };
+    record.header.deadline = Some(bench.now.unix_ms + 86_400_000);
+    (record, bench.now)
+}
+
+#[test]
+fn a_command_that_an_earlier_owner_sent_is_not_called_expired() {
+    let (mut record, now) = record_with_sent();
+    record.operations[0].due_at = now.unix_ms + 5_000;
+    let mut bench = Bench::claimed("default", record);
+    bench.pass(Duration::from_secs(6));
+    bench.write_all();
+    assert_eq!(bench.ended()[0].0, State::Aborted);
+}
+
+#[test]
+fn a_command_whose_time_is_over_while_its_attempt_is_written_never_leaves() {
+    let mut bench = Bench::registered("default", "lt=86400&lwm2m=1.1");
+    bench.submit("a", execute("/3/0/4"), true);
+    bench.pass(Duration::from_secs(3600));
+    bench.write_all();
+    assert_eq!((bench.ended()[0].0, bench.requests().len()), (State::Expired, 0));
+}
+
+#[test]
+fn what_was_sent_before_a_device_registered_anew_is_not_repeated() {
+    let (record, _) = record_with_sent();
+    let mut bench = Bench::claimed("default", record);
+    bench.register("lt=86400&lwm2m=1.1");
+    bench.write_all();
+    assert_eq!((bench.ended()[0].0, bench.requests().len()), (State::Aborted, 0));
 }
 
 #[test]

@@ -104,3 +104,76 @@ fn an_idle_device_is_not_given_up_while_that_could_not_be_written() {
     bench.pass(idle);
     assert!(bench.write_all().contains(&Change::Passive));
 }
+
+fn down() -> Result<(), StoreError> {
+    Err(StoreError::Unavailable("down".into()))
+}
+
+/// What the record says of a command.
+fn state_on_record(written: &[Change]) -> Option<State> {
+    written.iter().find_map(|change| match change {
+        Change::Operation(stored) => Some(stored.operation.as_ref()?.state()),
+        _ => None,
+    })
+}
+
+/// A command whose answer comes in an outage.
+fn answered_in_an_outage() -> Bench {
+    let mut bench = Bench::registered("default", "lt=86400&lwm2m=1.1");
+    bench.submit("a", execute("/3/0/4"), true);
+    bench.write_all();
+    bench.stands(Validity::Outage, false);
+    bench.respond(Response::new(Code::CHANGED));
+    let (id, _) = bench.writes.remove(0);
+    bench.apply(Input::Persisted(id, down()));
+    bench
+}
+
+#[test]
+fn the_end_of_a_command_in_an_outage_is_told_at_once_and_written_when_the_store_is_back() {
+    let mut bench = answered_in_an_outage();
+    assert_eq!(bench.ended()[0].0, State::Succeeded);
+    for _ in 0..5 {
+        bench.pass(Duration::from_secs(2));
+        assert_eq!(bench.writes.len(), 0, "there is nothing to write it to");
+    }
+    bench.stands(Validity::Valid, true);
+    bench.pass(Duration::from_secs(2));
+    let (id, _) = bench.writes.remove(0);
+    // It fails once more, and is tried once more.
+    bench.apply(Input::Persisted(id, down()));
+    bench.pass(Duration::from_secs(2));
+    assert_eq!(state_on_record(&bench.write_all()), Some(State::Succeeded));
+    bench.pass(Duration::from_secs(10));
+    assert_eq!((bench.writes.len(), bench.ended().len()), (0, 1), "it is written and told once");
+}
+
+#[test]
+fn a_device_that_is_given_up_takes_the_ends_of_its_commands_along() {
+    let mut bench = answered_in_an_outage();
+    bench.stands(Validity::Valid, true);
+    bench.apply(Input::Release(StopReason::Drain));
+    let written = bench.write_all();
+    assert_eq!(state_on_record(&written), Some(State::Succeeded));
+    assert!(written.contains(&Change::Passive));
+}
+
+#[test]
+fn a_command_whose_cancellation_is_not_on_record_waits_again() {
+    let mut bench = Bench::registered("default", "lt=86400&lwm2m=1.1&Q");
+    bench.pass(Duration::from_secs(100));
+    for id in ["a", "b"] {
+        bench.submit(id, execute("/3/0/4"), true);
+        bench.write_all();
+    }
+    bench.apply(Input::Cancel("a".into()));
+    let (id, _) = bench.writes.remove(0);
+    bench.apply(Input::Persisted(id, down()));
+    assert!(matches!(bench.others.last(), Some(Effect::NotCancelled(_, SubmitError::Store(_)))));
+    assert_eq!(bench.ended(), []);
+    let waiting = bench.core.downlinks.operations.iter().map(|stored| stored.id.as_str());
+    assert_eq!(waiting.collect::<Vec<_>>(), ["a", "b"]);
+    bench.apply(Input::Cancel("a".into()));
+    bench.write_all();
+    assert_eq!(bench.ended()[0].0, State::Cancelled);
+}

@@ -699,3 +699,36 @@ fn the_use_of_a_rotated_secret_drops_the_one_before() {
         assert_eq!(bench.others.iter().any(|it| matches!(it, Effect::SettleRotation)), rotated);
     }
 }
+
+#[test]
+fn a_command_is_repeated_over_the_session_that_it_went_over_and_no_other() {
+    let mut before = registered();
+    before.submit("a", execute("/3/0/4"), true);
+    let written = before.write_all();
+    assert_eq!(before.requests().len(), 1);
+    let operations = written.iter().filter_map(|change| match change {
+        Change::Operation(stored) => Some((**stored).clone()),
+        _ => None,
+    });
+    let mut record = DeviceRecord {
+        registration: Some(before.core.registered.as_ref().unwrap().to_stored(NAME)),
+        operations: operations.collect(),
+        sessions: vec![
+            Session { expires_at: u64::MAX, ..session(1) },
+            Session { expires_at: u64::MAX, ..session(2) },
+        ],
+        ..DeviceRecord::default()
+    };
+    record.header.deadline = Some(before.now.unix_ms + 600_000);
+    for (by, ended, requests) in [(1, vec![], 1), (2, vec![State::Aborted], 0)] {
+        let mut bench = bench(record.clone(), false).0;
+        bench.hear(secured(by), Uplink::SessionClaim { association: association(by) });
+        bench.write_all();
+        let (call, registration) = (Call { number: 9, ..bench.call() }, bench.registration_id());
+        let request = Box::new(Request::post("rd"));
+        bench.hear(secured(by), Uplink::Update { call, registration, request });
+        bench.write_all();
+        let states: Vec<_> = bench.ended().into_iter().map(|(state, _)| state).collect();
+        assert_eq!((states, bench.requests().len()), (ended, requests), "by session {by}");
+    }
+}
