@@ -75,7 +75,7 @@ pub struct Membership {
     last: Option<Arc<Last>>,
     /// The connection that answered the last heartbeat stands.
     connected: bool,
-    /// Nothing expires before: devices could not update in an outage.
+    /// Nothing expires before: devices could not update in an outage that this node has seen.
     expires_from: Boot,
     peers: Vec<Peer>,
 }
@@ -85,6 +85,7 @@ pub struct Membership {
 struct Last {
     incarnation: Option<u64>,
     back_ms: u64,
+    expires_from_ms: u64,
     /// How far the store's clock is off the median of all, and ours.
     store_ahead_ms: i64,
     own_ahead_ms: i64,
@@ -161,6 +162,7 @@ impl Membership {
         self.last = Some(Arc::new(Last {
             incarnation: beat.incarnation,
             back_ms: beat.back_ms,
+            expires_from_ms: beat.expires_from_ms,
             store_ahead_ms,
             own_ahead_ms,
             own,
@@ -349,10 +351,13 @@ impl Membership {
     }
 
     /// Whether what is over may be ended: not without the store, not for as long again as an outage took, so that devices can
-    /// say that they are there, and not by a store's clock that is wrong.
+    /// say that they are there, and not by a store's clock that is wrong. An outage is one that this node has seen, or that
+    /// the store's heartbeats show.
     #[must_use]
     pub fn may_expire(&self, now: Boot) -> bool {
-        self.is_valid(now) && now >= self.expires_from && self.store_clock_off().is_none()
+        let by_store = self.last.as_ref().zip(self.time);
+        let by_store = by_store.is_some_and(|(last, time)| time.unix_ms(now) >= last.expires_from_ms);
+        self.is_valid(now) && now >= self.expires_from && by_store && self.store_clock_off().is_none()
     }
 
     fn is_off(&self, ahead_ms: i64) -> bool {
@@ -467,6 +472,7 @@ mod tests {
             time_ms: UNIX + (seconds * 1_000.0) as u64,
             incarnation: Some(7),
             back_ms: UNIX,
+            expires_from_ms: 0,
             members: members.iter().map(|node| member(node)).collect(),
         }
     }
@@ -608,6 +614,20 @@ mod tests {
         }
         assert!(!membership.may_expire(at(139.9)));
         assert!(membership.may_expire(at(140.0)));
+    }
+
+    #[test]
+    fn nothing_expires_at_a_process_that_was_started_after_an_outage_before_the_store_says_so() {
+        let mut membership = Membership::new(owner("a", 2), Timings::default());
+        let after = Beat { expires_from_ms: UNIX + 110_000, ..beat(60.0, &["b"]) };
+        membership.handle_beat(at(1.0), at(1.0), after.clone());
+        assert!(membership.is_valid(at(1.0)) && !membership.may_expire(at(1.0)));
+        for second in (6..=46).step_by(5).map(f64::from) {
+            let time_ms = after.time_ms + (second * 1_000.0) as u64 - 1_000;
+            membership.handle_beat(at(second), at(second), Beat { time_ms, ..after.clone() });
+        }
+        assert!(!membership.may_expire(at(50.9)));
+        assert!(membership.may_expire(at(51.1)));
     }
 
     #[test]

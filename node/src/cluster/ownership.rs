@@ -240,7 +240,13 @@ mod tests {
     fn membership() -> Membership {
         let mut membership = Membership::new(owner("a", 1), Timings::default());
         let members = ["a", "b", "c"].map(member).into();
-        let beat = Beat { time_ms: UNIX + 100_000, incarnation: Some(1), back_ms: UNIX, members };
+        let beat = Beat {
+            time_ms: UNIX + 100_000,
+            incarnation: Some(1),
+            back_ms: UNIX,
+            expires_from_ms: 0,
+            members,
+        };
         membership.handle_beat(at(0), at(0), beat);
         membership
     }
@@ -375,7 +381,13 @@ mod tests {
         let mut members = Vec::from(members);
         members[1].clock_ahead_ms = 0;
         members[2].clock_ahead_ms = 0;
-        let beat = Beat { time_ms: UNIX + 100_000, incarnation: Some(1), back_ms: UNIX, members };
+        let beat = Beat {
+            time_ms: UNIX + 100_000,
+            incarnation: Some(1),
+            back_ms: UNIX,
+            expires_from_ms: 0,
+            members,
+        };
         membership.handle_beat(at(0), at(0), beat);
         let mut activation = Activation::new(at(0), Want::Packet, &membership);
         let step = activation.handle_loaded(at(0), Some(&held_by("dead", 1, 1)), &membership);

@@ -286,7 +286,8 @@ fn a_node_that_was_given_up_and_is_back_is_a_path_again() {
     assert_eq!(device.ask(discover()), Code::CONTENT);
     let Node { hub, heart, .. } = &nodes.nodes[0];
     let (incarnation, back_ms) = hub.members().back().unwrap();
-    let alone = Beat { time_ms: clock::unix_ms(), incarnation, back_ms, members: Vec::new() };
+    let alone =
+        Beat { time_ms: clock::unix_ms(), incarnation, back_ms, expires_from_ms: 0, members: Vec::new() };
     hub.handle_beat(clock::boot(), clock::boot(), alone);
     nodes.runtime.block_on(heart.once());
     // It has noticed nothing, and presents over the link that it has had all the time.

@@ -44,6 +44,7 @@ pub mod session;
 
 use std::{cmp::Ordering, future::Future, pin::Pin, time::Duration};
 
+pub(crate) use beat::Served;
 pub use beat::{Beat, Member};
 pub use changes::{Changed, Changes, Cursor};
 pub use document::{DocumentKey, DocumentKind, Expect};

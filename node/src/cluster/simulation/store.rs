@@ -278,6 +278,7 @@ impl Store {
             time_ms: time,
             incarnation: Some(state.incarnation),
             back_ms: state.back,
+            expires_from_ms: 0,
             members: state.members.values().map(|(member, _)| member.clone()).collect(),
         }
     }

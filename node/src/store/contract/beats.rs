@@ -49,3 +49,23 @@ pub(super) fn a_heartbeat_tells_the_stores_time_and_since_when_it_is_there(subje
     assert!(first.back_ms <= first.time_ms && second.time_ms >= first.time_ms + 3_000);
     assert_eq!((second.back_ms, second.incarnation), (first.back_ms, first.incarnation));
 }
+
+pub(super) fn after_a_time_without_a_ready_member_nothing_expires_for_as_long(subject: &mut dyn Subject) {
+    beat(subject, member("a", 1));
+    subject.advance(60_000);
+    // Who only starts serves nobody.
+    let joining = beat(subject, Member { ready: false, ..member("b", 1) });
+    assert!(joining.expires_from_ms >= joining.time_ms + 60_000);
+    subject.advance(20_000);
+    let serving = beat(subject, member("b", 1));
+    assert!(serving.expires_from_ms >= serving.time_ms + 80_000);
+    let again = beat(subject, member("b", 1));
+    assert_eq!(again.expires_from_ms, serving.expires_from_ms, "an outage counts once");
+    subject.advance(36_000_000);
+    let later = beat(subject, member("b", 1));
+    assert_eq!(later.expires_from_ms, later.time_ms + 3_600_000, "an hour at most");
+    // A clock that was wrong postpones nothing for longer.
+    subject.set_back(30_000_000);
+    let right = beat(subject, member("b", 1));
+    assert!(right.expires_from_ms <= right.time_ms + 3_600_000);
+}

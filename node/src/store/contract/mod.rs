@@ -68,7 +68,8 @@ macro_rules! suite {
                 beats:
                     whoever_beats_is_listed_for_its_time,
                     a_member_is_what_it_said_last_and_another_run_is_another_member,
-                    a_heartbeat_tells_the_stores_time_and_since_when_it_is_there;
+                    a_heartbeat_tells_the_stores_time_and_since_when_it_is_there,
+                    after_a_time_without_a_ready_member_nothing_expires_for_as_long;
                 claims:
                     a_term_is_above_the_clock_and_above_every_term_before,
                     a_device_without_a_record_is_claimed_only_by_who_may_create_it,

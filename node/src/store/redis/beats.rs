@@ -34,13 +34,15 @@ pub(super) async fn beat(
         name.push(1);
     }
     let masters = link.masters().await;
-    let mut args: Vec<&[u8]> = vec![&now, &whose, &says, ttl.as_bytes(), &name];
+    let ready: &[u8] = if member.ready { b"1" } else { b"" };
+    let mut args: Vec<&[u8]> = vec![&now, &whose, &says, ttl.as_bytes(), &name, ready];
     args.extend(masters.iter().map(String::as_bytes));
     let key = shared.client.key("nodes");
     let mut reply = answer::verdict(link.script(&SCRIPT, &key, &args).await?)?.done()?;
     let time_ms = reply.time()?;
     let incarnation = <[u8; 8]>::try_from(reply.bytes()?).ok().map(u64::from_be_bytes);
     let back_ms = reply.time()?;
+    let expires_from_ms = reply.time()?;
     let process = String::from_utf8(reply.bytes()?).ok().filter(|process| process.len() > 1);
     if let Some(process) = process {
         shared.process().answered(process.into());
@@ -50,7 +52,7 @@ pub(super) async fn beat(
         let whose = reply.bytes()?;
         if whose.is_empty() {
             shared.known.hear(changes);
-            return Ok(Beat { time_ms, incarnation, back_ms, members });
+            return Ok(Beat { time_ms, incarnation, back_ms, expires_from_ms, members });
         }
         // One that can't be read is of a newer version, which the others know of.
         let Some((other, says)) = decode(&whose, &reply.bytes()?) else { continue };
