@@ -45,9 +45,39 @@ pub(super) enum Bug {
     JoinsAtOnce,
     /// What a store forgot is not written again.
     NothingRestored,
+    /// Claims are open before all members have written again what a store forgot.
+    ClaimsBeforeRewritten,
+    /// What is written again is not fenced.
+    RewriteNotFenced,
+    /// A node claims over a connection to a store that has not answered a heartbeat of its own.
+    ClaimsBeforeHeartbeat,
+    /// What is over is ended though devices could not say that they are there.
+    ExpiresInOutage,
+    /// A process that is started after an outage does not learn of it.
+    OutageNotKept,
+    /// The deadline of an update that was answered in an outage is not written later.
+    DebtForgotten,
+    /// Who claims a device sends as new what an earlier owner has sent.
+    SentAnew,
+    /// It is not on record that a command was sent.
+    AttemptNotWritten,
+    /// The end of a command that could not be written is not written later.
+    EndForgotten,
 }
 
 impl Bug {
+    /// Those that show in schedules with commands, short lifetimes and a store that is often away.
+    pub(super) const IN_BUSY_SCHEDULES: [Self; 9] = [
+        Self::ClaimsBeforeRewritten,
+        Self::RewriteNotFenced,
+        Self::ClaimsBeforeHeartbeat,
+        Self::ExpiresInOutage,
+        Self::DebtForgotten,
+        Self::SentAnew,
+        Self::AttemptNotWritten,
+        Self::OutageNotKept,
+        Self::EndForgotten,
+    ];
     /// Those that show in schedules; the others show in the simulation of lanes.
     pub(super) const IN_SCHEDULES: [Self; 17] = [
         Self::AnswerBeforeWrite,

@@ -17,6 +17,7 @@ use godwit_dtls::{
 use ring::rand::SystemRandom;
 
 use super::{
+    callers,
     coap::{
         ACK, CHANGED, CON, CONTENT, CONTENT_FORMAT, CREATED, DELETE, DELETED, GET, LOCATION_PATH, Message,
         NOT_FOUND, OBSERVE, POST, RST, URI_PATH,
@@ -46,9 +47,12 @@ pub(super) enum What {
 #[derive(Debug, Clone)]
 pub(super) enum Heard {
     /// A message goes out for the first time.
-    Asks { token: Vec<u8>, id: u16, what: What },
+    /// With the lifetime in seconds that it will have.
+    Asks { token: Vec<u8>, id: u16, what: What, lifetime: u32 },
     /// Its registration is gone, though it was acknowledged.
     RegistrationLost,
+    /// It carries out an Execute.
+    CarriesOut { number: u64 },
 }
 
 struct Open {
@@ -81,6 +85,8 @@ pub(super) struct Device {
     values: u64,
     sequence: u32,
     lifetime: u32,
+    /// It lives for short, and forgets with its session what it has answered.
+    busy: bool,
     think_us: u64,
     /// Nothing was heard under the keys of the last handshake.
     unproven: bool,
@@ -120,6 +126,7 @@ impl Device {
             values: u64::from(nth) * 1_000_000,
             sequence: 1,
             lifetime: 86_400,
+            busy: false,
             think_us: 200_000,
             unproven: true,
             shaking_us: None,
@@ -135,6 +142,11 @@ impl Device {
 
     fn instant(&self, now_us: u64) -> Instant {
         self.base + Duration::from_micros(now_us)
+    }
+
+    /// Registers for so many seconds from now on.
+    pub(super) fn live_for(&mut self, lifetime: u32) {
+        (self.lifetime, self.busy) = (lifetime, true);
     }
 
     /// Speaks from another address from now on.
@@ -251,7 +263,7 @@ impl Device {
 
     fn begin(&mut self, now_us: u64, what: What, message: Message) {
         let (token, id) = (message.token.clone(), message.id);
-        self.heard.push(Heard::Asks { token, id, what: what.clone() });
+        self.heard.push(Heard::Asks { token, id, what: what.clone(), lifetime: self.lifetime });
         let timeout_us = self.rng.range(2 * SECOND, 3 * SECOND);
         self.send(now_us, &message);
         let due_us = now_us + timeout_us;
@@ -304,6 +316,8 @@ impl Device {
                 Output::Established { .. } => {
                     self.handshakes += 1;
                     self.unproven = true;
+                    // Message ids are a session's own (RFC 7252 §9.1.1).
+                    self.answered.retain(|_| !self.busy);
                     self.shaking_us = None;
                     self.think_us = self.think_us.min(now_us + SECOND / 10);
                 }
@@ -402,6 +416,8 @@ impl Device {
             answer.payload = b"21".to_vec();
         } else {
             answer.code = CHANGED;
+            let number = callers::argument(&request.payload);
+            self.heard.extend(number.map(|number| Heard::CarriesOut { number }));
         }
         self.answered.push_back((request.id, answer.clone()));
         if self.answered.len() > 16 {

@@ -7,12 +7,15 @@ use std::{
     collections::BTreeMap,
     rc::Rc,
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
+
+use godwit_proto::v1::operation::State;
 
 use super::{
     access::Access,
     core::Core,
+    handle::NewOperation,
     link::{Call, Downlink, Link, Links, Uplink},
     message::{Effect, Input, StopReason},
     services::{Process, Shared, Standing},
@@ -21,6 +24,7 @@ use super::{
 use crate::{
     clock::Reading,
     cluster::Validity,
+    config::Config,
     identity::{AssociationId, DeviceId, Owner, RegistrationId},
     metrics,
     profile::builtin,
@@ -37,24 +41,35 @@ use crate::{
 #[derive(Clone)]
 pub(crate) struct Services(Rc<Shared>);
 
+/// By their node's name and the grace of its registrations.
+type Processes = BTreeMap<(Arc<str>, Duration), Arc<Process>>;
+
 thread_local! {
     /// Dear to make, and the same for all runs of a node.
-    static PROCESSES: RefCell<BTreeMap<Arc<str>, Arc<Process>>> = RefCell::default();
+    static PROCESSES: RefCell<Processes> = RefCell::default();
     static METRICS: Rc<metrics::Shard> = Rc::new(metrics::Shard::new(0));
 }
 
 impl Services {
     /// The services of a node. Its owner's boot does not matter to endpoints.
-    pub(crate) fn new(owner: &Owner, sealer: &Arc<Sealer>, links: Rc<dyn Links>, now: Instant) -> Self {
+    pub(crate) fn new(
+        owner: &Owner,
+        sealer: &Arc<Sealer>,
+        links: Rc<dyn Links>,
+        now: Instant,
+        grace: Duration,
+    ) -> Self {
         let process = PROCESSES.with_borrow_mut(|processes| {
             let make = || {
                 // Never asked: the simulation performs what cores want of a store.
                 let store =
                     Arc::new(Embedded::in_memory(Options::default()).expect("a store in memory opens"));
                 let process = super::tests::process(store, sealer.clone(), 1);
-                Arc::new(Process { owner: owner.clone(), ..process })
+                let mut config = Config::default();
+                config.registration.lifetime_grace = grace;
+                Arc::new(Process { owner: owner.clone(), config: Arc::new(config), ..process })
             };
-            processes.entry(owner.node.clone()).or_insert_with(make).clone()
+            processes.entry((owner.node.clone(), grace)).or_insert_with(make).clone()
         });
         let services = Rc::new(Shared {
             process,
@@ -93,6 +108,10 @@ pub(crate) enum Wish {
     ReachSession { association: AssociationId, whole: Option<Box<Session>>, numbers: Numbers, exact: bool },
     /// A request for a registration that this device does not have.
     Foreign(Link, Call, RegistrationId),
+    /// A command was taken, or refused.
+    Submitted(String, bool),
+    /// A command has ended.
+    Ended(String, State),
     /// The end.
     Stop { superseded: bool },
 }
@@ -146,6 +165,22 @@ impl Endpoint {
         self.0.apply(now, Input::Unlinked(connection));
     }
 
+    pub(crate) fn submit(&mut self, now: Reading, operation: NewOperation) {
+        self.0.apply(now, Input::Submit(Box::new(operation)));
+    }
+
+    /// A planted bug: no later deadline is owed to the store.
+    pub(crate) fn forget_debt(&mut self) {
+        if let Some(registered) = self.0.registered.as_deref_mut() {
+            registered.owed = None;
+        }
+    }
+
+    /// A planted bug: no end is owed to the store.
+    pub(crate) fn forget_ends(&mut self) {
+        drop(self.0.take_unwritten());
+    }
+
     pub(crate) fn deadline(&mut self, now: Reading) {
         self.0.apply(now, Input::Deadline);
     }
@@ -181,6 +216,11 @@ impl Endpoint {
                 }
                 Effect::Foreign(link, call, registration) => Wish::Foreign(link, call, registration),
                 Effect::Stop(reason) => Wish::Stop { superseded: reason == StopReason::Superseded },
+                Effect::Submitted(id, result) => Wish::Submitted(id, result.is_ok()),
+                Effect::Ended(operation) => {
+                    let id = operation.name.rsplit('/').next().unwrap_or_default();
+                    Wish::Ended(id.to_owned(), operation.state())
+                }
                 Effect::LookAgain => {
                     self.0.apply(now, Input::LookAgain);
                     continue;
@@ -194,9 +234,7 @@ impl Endpoint {
                 | Effect::AwaitStart
                 | Effect::RemoveEvent(_)
                 | Effect::SettleRotation
-                | Effect::Submitted(..)
                 | Effect::NotCancelled(..)
-                | Effect::Ended(_)
                 | Effect::OperationChanged(_)
                 | Effect::Changed(_) => continue,
             });

@@ -8,6 +8,7 @@
 //! links        connections as endpoints see them
 //! store        the contract suite's model, lanes, heartbeats, and a store's failures
 //! device       a DTLS client that registers, updates, notifies, leaves, resumes
+//! callers      who hands commands in, and what they are told
 //! observer     what must hold at each step
 //! lanes        the rules of lanes alone, over days instead of minutes
 //! bug          what is done wrong on purpose, to see that it is found
@@ -26,10 +27,11 @@
 //! - While a link is cut, or an owner dead, a repeated record within the read floor's lag can have a device claimed. It changes
 //!   no state and moves no address, as after a crash.
 //!
-//! `GODWIT_SEED=17` replays one schedule and prints what happened. `GODWIT_SCHEDULES=100000` runs so many, from
-//! `GODWIT_FIRST` on.
+//! `GODWIT_SEED=17` replays one schedule and prints what happened. `GODWIT_SCHEDULES=100000` runs so many of both kinds together,
+//! from `GODWIT_FIRST` on.
 
 mod bug;
+mod callers;
 mod coap;
 mod device;
 mod lanes;
@@ -49,12 +51,14 @@ use std::{
 };
 
 use bug::Bug;
-use world::{Outcome, World};
+use world::{Outcome, Scene, World};
 
 use crate::clock;
 
-/// Schedules in `make test`.
-const SCHEDULES: u64 = 5_000;
+/// Schedules in `make test`, and how many more with commands, short lifetimes and a store that is often away.
+const SCHEDULES: u64 = 4_000;
+const BUSY_SCHEDULES: u64 = 1_000;
+const ALL_SCHEDULES: u64 = SCHEDULES + BUSY_SCHEDULES;
 /// Schedules within which each planted bug is found.
 const FOUND_WITHIN: u64 = 4_000;
 
@@ -62,8 +66,8 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-fn run(seed: u64, bug: Option<Bug>) -> Outcome {
-    World::new(seed, bug, false).run()
+fn run(seed: u64, scene: Scene, bug: Option<Bug>) -> Outcome {
+    World::new(seed, scene, bug, false).run()
 }
 
 /// Does the same on all cores but for seeds of their own; stops where `each` says so.
@@ -87,6 +91,26 @@ fn on_all_cores(seeds: std::ops::Range<u64>, each: impl Fn(u64) -> bool + Sync) 
     });
 }
 
+/// What many schedules came to.
+#[derive(Default)]
+struct Totals {
+    claims: u64,
+    presents: u64,
+    records: u64,
+    seconds: u64,
+    commands: u64,
+}
+
+impl Totals {
+    fn add(&mut self, outcome: &Outcome) {
+        self.claims += outcome.claims;
+        self.presents += outcome.presents;
+        self.records += outcome.records;
+        self.seconds += outcome.seconds;
+        self.commands += outcome.commands;
+    }
+}
+
 fn print(seed: u64, outcome: &Outcome) {
     println!("seed {seed}: {:?} after {} s", outcome.violations, outcome.seconds);
     for (begin, end, fault) in &outcome.faults {
@@ -95,10 +119,10 @@ fn print(seed: u64, outcome: &Outcome) {
     println!("  replay it by GODWIT_SEED={seed}");
 }
 
-#[test]
-fn no_schedule_breaks_a_promise() {
+/// Runs many schedules, or replays the one that the environment names.
+fn run_all(scene: Scene, schedules: u64) {
     if let Some(seed) = number("GODWIT_SEED") {
-        let outcome = World::new(seed, None, true).run();
+        let outcome = World::new(seed, scene, None, true).run();
         for line in &outcome.trace {
             println!("{line}");
         }
@@ -107,26 +131,24 @@ fn no_schedule_breaks_a_promise() {
         return;
     }
     let first = number("GODWIT_FIRST").unwrap_or(1);
-    let count = number("GODWIT_SCHEDULES").unwrap_or(SCHEDULES);
+    let count = number("GODWIT_SCHEDULES").map_or(schedules, |all| all * schedules / ALL_SCHEDULES);
     let begun = clock::now();
-    let totals = Mutex::new((0, 0, 0, 0));
+    let totals = Mutex::new(Totals::default());
     let failed = Mutex::new(BTreeMap::new());
     on_all_cores(first..first + count, |seed| {
-        let outcome = run(seed, None);
-        let mut totals = totals.lock().unwrap();
-        totals.0 += outcome.claims;
-        totals.1 += outcome.presents;
-        totals.2 += outcome.records;
-        totals.3 += outcome.seconds;
+        let outcome = run(seed, scene, None);
+        totals.lock().unwrap().add(&outcome);
+        let mut failed = failed.lock().unwrap();
         if !outcome.violations.is_empty() {
-            failed.lock().unwrap().insert(seed, outcome);
+            failed.insert(seed, outcome);
         }
-        failed.lock().unwrap().len() < 20
+        failed.len() < 20
     });
-    let (claims, presents, records, seconds) = totals.into_inner().unwrap();
+    let Totals { claims, presents, records, seconds, commands } = totals.into_inner().unwrap();
+    let commands = if commands > 0 { format!(", {commands} commands") } else { String::new() };
     println!(
         "{count} schedules from seed {first} on, {seconds} simulated seconds in {:.0} s: {records} records sealed, {claims} \
-         claims, {presents} records presented",
+         claims, {presents} records presented{commands}",
         begun.elapsed().as_secs_f64()
     );
     let failed = failed.into_inner().unwrap();
@@ -137,18 +159,32 @@ fn no_schedule_breaks_a_promise() {
 }
 
 #[test]
+fn no_schedule_breaks_a_promise() {
+    run_all(Scene::Plain, SCHEDULES);
+}
+
+#[test]
+fn no_schedule_cuts_a_lifetime_short_or_carries_a_command_out_twice() {
+    run_all(Scene::Busy, BUSY_SCHEDULES);
+}
+
+#[test]
 fn a_seed_replays_step_by_step() {
-    for seed in 1..6 {
-        let (first, second) = (run(seed, None), run(seed, None));
-        assert_eq!((first.digest, first.records), (second.digest, second.records), "seed {seed}");
+    for scene in [Scene::Plain, Scene::Busy] {
+        for seed in 1..5 {
+            let (first, second) = (run(seed, scene, None), run(seed, scene, None));
+            assert_eq!((first.digest, first.records), (second.digest, second.records), "seed {seed}");
+        }
     }
 }
 
 #[test]
 fn each_planted_bug_is_found() {
+    let plain = Bug::IN_SCHEDULES.map(|bug| (bug, Scene::Plain));
+    let busy = Bug::IN_BUSY_SCHEDULES.map(|bug| (bug, Scene::Busy));
     let only = std::env::var("GODWIT_BUG").ok();
     let mut missed = Vec::new();
-    for bug in Bug::IN_SCHEDULES {
+    for (bug, scene) in plain.into_iter().chain(busy) {
         if only.as_ref().is_some_and(|only| *only != format!("{bug:?}")) {
             continue;
         }
@@ -156,7 +192,7 @@ fn each_planted_bug_is_found() {
         let tried = AtomicU64::new(0);
         on_all_cores(1..FOUND_WITHIN + 1, |seed| {
             tried.fetch_add(1, Ordering::Relaxed);
-            let outcome = run(seed, Some(bug));
+            let outcome = run(seed, scene, Some(bug));
             let broken = outcome.violations.first().cloned();
             if let Some(violation) = broken {
                 found.lock().unwrap().get_or_insert((seed, violation));

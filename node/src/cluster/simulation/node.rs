@@ -8,6 +8,7 @@
 
 mod beat;
 mod claim;
+mod command;
 mod effects;
 mod finding;
 mod frame;
@@ -25,9 +26,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::{beat::Restoring, finding::Finding, reply::Pending, route::Held};
+use self::{
+    beat::Restoring,
+    command::{Asker, Order},
+    finding::Finding,
+    reply::Pending,
+    route::Held,
+};
 pub(super) use self::{
-    frame::Frame,
+    frame::{Frame, Taken},
     out::{Note, Out},
 };
 use super::{bug::Bug, links::Links, store::Request};
@@ -52,6 +59,7 @@ const RECONNECT_US: u64 = 200_000;
 const WAITING: usize = 4;
 /// How long what was written is kept, to be written again.
 const KEEP: Duration = Duration::from_secs(120);
+
 /// A live endpoint.
 struct Live {
     endpoint: Endpoint,
@@ -105,6 +113,10 @@ pub(super) struct Node {
     pending: BTreeMap<u64, Pending>,
     asked: BTreeMap<u64, u64>,
     terms: BTreeMap<DeviceId, u64>,
+    /// Who waits for the ends of the commands that endpoints here have.
+    callers: BTreeMap<String, Asker>,
+    /// Commands that other nodes have, or are to get.
+    forwarded: BTreeMap<u64, Order>,
     documents: Rc<BTreeMap<DeviceId, value::Device>>,
     next: u64,
     out: Vec<Out>,
@@ -119,6 +131,8 @@ pub(super) struct Start {
     pub(super) documents: Rc<BTreeMap<DeviceId, value::Device>>,
     pub(super) timings: Timings,
     pub(super) drift_ppm: i64,
+    /// How long a registration lives past its lifetime.
+    pub(super) grace: Duration,
     pub(super) base: Instant,
     pub(super) bug: Option<Bug>,
 }
@@ -127,7 +141,7 @@ impl Node {
     pub(super) fn new(now_us: u64, start: Start) -> Self {
         let links = Rc::new(Links::default());
         let sealer = &start.settings.sealer;
-        let services = Services::new(&start.owner, sealer, links.clone(), start.base);
+        let services = Services::new(&start.owner, sealer, links.clone(), start.base, start.grace);
         let mut node = Self {
             membership: Membership::new(start.owner.clone(), start.timings),
             pulse: Pulse::new(Boot::from_start(Duration::from_micros(now_us)), &start.timings),
@@ -156,6 +170,8 @@ impl Node {
             pending: BTreeMap::new(),
             asked: BTreeMap::new(),
             terms: BTreeMap::new(),
+            callers: BTreeMap::new(),
+            forwarded: BTreeMap::new(),
             documents: start.documents,
             next: 1,
             out: Vec::new(),
@@ -265,6 +281,9 @@ impl Node {
             Frame::Relay { from: address, bytes } => self.route(address, Some(from.clone()), bytes),
             Frame::Transmit { to, bytes } => self.out.push(Out::Device { to, bytes }),
             Frame::Claimed { device, term } => self.superseded(device, term),
+            Frame::Submit { id, device, operation } => self.submitted(from.clone(), id, device, *operation),
+            Frame::Submitted { id, taken } => self.forward_answered(id, taken),
+            Frame::Ended { id, state } => self.forward_ended(id, state),
             Frame::View { sees_store } => self.membership.handle_view(boot, from, sees_store),
         }
         self.finish()
@@ -274,8 +293,10 @@ impl Node {
     pub(super) fn refused(&mut self, now_us: u64, owner: &Owner, id: Option<u64>) -> Vec<Out> {
         self.turn(now_us, None);
         self.membership.handle_refused(owner);
-        if let Some(id) = id {
-            self.answered(id, Answer::Dead);
+        match id {
+            Some(id) if self.forwarded.contains_key(&id) => self.forward_answered(id, Taken::Elsewhere),
+            Some(id) => self.answered(id, Answer::Dead),
+            None => {}
         }
         self.finish()
     }

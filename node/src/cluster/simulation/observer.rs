@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use godwit_dtls::record::{ContentType, Records};
 
 use super::{
+    callers::Callers,
     coap::{ACK, CHANGED, CREATED, DELETED, Message},
     device::{Heard, What},
 };
@@ -45,7 +46,32 @@ pub(super) enum Violation {
     RegistrationLost,
     /// Faults have ended long ago, and the device is not served.
     NotServed,
+    /// A registration has expired, though an answer promised that it would live.
+    ExpiredEarly { after_ms: u64 },
+    /// A registration has expired before its device could say, after an outage, that it is there.
+    ExpiredInOutage { after_ms: u64 },
+    /// An update was answered whose deadline is not on record long after all faults.
+    DebtForgotten,
+    /// An Execute was carried out twice.
+    CarriedOutTwice { number: u64 },
+    /// An Execute was carried out whose caller was told that it was never sent.
+    CarriedOutAfterEnd { number: u64 },
+    /// An Execute has succeeded that was never carried out.
+    NotCarriedOut { number: u64 },
+    /// A caller was told twice.
+    ToldTwice { number: u64 },
+    /// A command that was taken is not on record.
+    CommandLost { number: u64 },
+    /// A command waits at a living owner though its time is over.
+    CommandWaits { number: u64 },
+    /// A caller was told long ago how its command has ended, and its living owner has not written it.
+    EndNotWritten { number: u64 },
 }
+
+/// An outage that no node's validity outlives.
+const LONG: u64 = 12_000_000;
+/// Between the ends of an outage and what nodes see of them.
+const SLACK: u64 = 4_000_000;
 
 #[derive(Default)]
 struct OfDevice {
@@ -57,13 +83,18 @@ struct OfDevice {
     /// How often the numbers may have jumped.
     inexact: u32,
     released: HashSet<(Owner, u64)>,
-    asked: HashMap<Vec<u8>, What>,
+    /// What it asks, and its lifetime after that.
+    asked: HashMap<Vec<u8>, (What, u32)>,
     notified: HashMap<u16, u64>,
     answers: HashMap<Vec<u8>, (u8, Vec<String>)>,
     /// Tokens of requests that their nodes have no answer to: it may come to another node.
     open: HashSet<(Owner, Vec<u8>)>,
     /// Tokens of the requests that were applied.
     applied: HashSet<Vec<u8>>,
+    /// When it was last told that it is registered, and for how many seconds.
+    promised: Option<(u64, u32)>,
+    /// Its registration has expired, and it has not heard so yet.
+    expired: bool,
 }
 
 /// The observer.
@@ -82,6 +113,9 @@ pub(super) struct Observer {
     /// A node has died, so that what the store forgot may be lost for good.
     pub(super) died: bool,
     pub(super) violations: Vec<Violation>,
+    pub(super) callers: Callers,
+    /// The store was out of sight of all from the one to the other moment.
+    pub(super) outages: Vec<(u64, u64)>,
     pub(super) claims: u64,
     pub(super) presents: u64,
     pub(super) records: u64,
@@ -95,6 +129,48 @@ impl Observer {
 
     fn report(&mut self, violation: Violation) {
         self.violations.push(violation);
+    }
+
+    pub(super) fn note(&mut self, violation: Option<Violation>) {
+        self.violations.extend(violation);
+    }
+
+    /// Whether a device's registration is over, though it may not know.
+    pub(super) fn has_expired(&self, device: DeviceId) -> bool {
+        self.devices.get(&device).is_some_and(|known| known.expired)
+    }
+
+    /// Whether nobody has claimed a device since this moment.
+    pub(super) fn has_since(&self, device: DeviceId, since_us: u64) -> bool {
+        let claimed = self.devices.get(&device).and_then(|known| known.claimed.as_ref());
+        claimed.is_some_and(|(_, _, at_us)| *at_us < since_us)
+    }
+
+    /// Until when a device was last told that it is registered, if nothing that was owed to the store may be lost.
+    pub(super) fn promised_until(&self, device: DeviceId) -> Option<u64> {
+        let known = self.devices.get(&device).filter(|known| !known.expired && !self.died)?;
+        known.promised.map(|(at_us, lifetime)| at_us + u64::from(lifetime) * 1_000_000)
+    }
+
+    /// A node has ended a registration because its time is over.
+    pub(super) fn expired(&mut self, device: DeviceId, now_us: u64) {
+        let known = self.devices.entry(device).or_default();
+        known.expired = true;
+        let until = known.promised.map_or(0, |(at_us, lifetime)| at_us + u64::from(lifetime) * 1_000_000);
+        // What was answered in an outage is lost with whoever did so.
+        let may_be_lost = self.excuses() || self.died && !self.outages.is_empty();
+        if now_us < until && !may_be_lost {
+            let after_ms = (until - now_us) / 1_000;
+            return self.report(Violation::ExpiredEarly { after_ms });
+        }
+        let hasty = |(begin, end): &&(u64, u64)| {
+            let length = end.saturating_sub(*begin);
+            length >= LONG && now_us >= *begin && now_us < end.saturating_add(length) - SLACK
+        };
+        if let Some((_, end)) = self.outages.iter().find(hasty) {
+            let after_ms = now_us.saturating_sub(*end) / 1_000;
+            self.report(Violation::ExpiredInOutage { after_ms });
+        }
     }
 
     pub(super) fn resumed(&mut self, node: &Owner, now_us: u64) {
@@ -252,7 +328,7 @@ impl Observer {
     }
 
     /// A node says something to a device.
-    pub(super) fn said(&mut self, node: &Owner, device: DeviceId, plaintext: &[u8]) {
+    pub(super) fn said(&mut self, node: &Owner, device: DeviceId, plaintext: &[u8], now_us: u64) {
         let Some(message) = Message::decode(plaintext) else { return };
         let known = self.devices.entry(device).or_default();
         if message.kind == ACK && message.code == 0 {
@@ -270,7 +346,7 @@ impl Observer {
         if !message.is_response() {
             return;
         }
-        let Some(what) = known.asked.get(&message.token).cloned() else { return };
+        let Some((what, lifetime)) = known.asked.get(&message.token).cloned() else { return };
         if message.code >= 0xa0 {
             // "Come again" is no answer.
             return;
@@ -284,7 +360,17 @@ impl Observer {
         );
         let unwritten = success && !known.applied.contains(&message.token);
         let before = known.answers.insert(message.token.clone(), answer.clone());
-        let excused = self.excuses();
+        match (&what, message.code) {
+            _ if before.is_some() => {}
+            (What::Register, CREATED) => {
+                (known.promised, known.expired) = (Some((now_us, lifetime)), false);
+            }
+            (What::Update { .. }, CHANGED) => known.promised = Some((now_us, lifetime)),
+            (What::Deregister, DELETED) => known.promised = None,
+            _ => {}
+        }
+        let expired = known.expired;
+        let excused = self.excuses() || expired;
         if unwritten {
             self.report(Violation::AnsweredUnwritten { code: message.code });
         }
@@ -302,10 +388,14 @@ impl Observer {
             Heard::Asks { id, what: What::Notify { value }, .. } => {
                 known.notified.insert(id, value);
             }
-            Heard::Asks { token, what, .. } => {
-                known.asked.insert(token, what);
+            Heard::Asks { token, what, lifetime, .. } => {
+                known.asked.insert(token, (what, lifetime));
             }
-            Heard::RegistrationLost if !self.excuses() => {
+            Heard::CarriesOut { number } => {
+                let violation = self.callers.carried_out(number).filter(|_| !self.excuses());
+                self.violations.extend(violation);
+            }
+            Heard::RegistrationLost if !known.expired && !self.excuses() => {
                 self.report(Violation::RegistrationLost);
             }
             Heard::RegistrationLost => {}

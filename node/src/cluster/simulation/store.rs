@@ -7,8 +7,8 @@ use crate::{
     cluster::Timings,
     identity::{DeviceId, Owner},
     store::{
-        Beat, Change, Claim, Claimed, DeviceRecord, Fence, Lane, Member, Pointer, Refused, StoreError,
-        contract::model::Model, recent::Again, value,
+        Beat, Change, Claim, Claimed, DeviceRecord, Fence, Lane, Member, Pointer, Refused, Served,
+        StoreError, contract::model::Model, recent::Again, value,
     },
 };
 
@@ -83,6 +83,7 @@ struct State {
     mark: u64,
     back: u64,
     run: u64,
+    served: Served,
 }
 
 /// The store.
@@ -249,8 +250,13 @@ impl Store {
         self.state.model.commit(device, fence, changes)
     }
 
-    fn rewrite(&mut self, device: DeviceId, again: Again) -> Result<(), StoreError> {
+    fn rewrite(&mut self, device: DeviceId, mut again: Again) -> Result<(), StoreError> {
         let stored = self.state.model.load(device);
+        if self.bug == Some(Bug::RewriteNotFenced)
+            && let Some(stored) = &stored
+        {
+            again.fence.term = again.fence.term.max(stored.header.term + 1);
+        }
         let fence = again.fence.clone();
         for changes in [again.clone().over(stored.as_ref()), again.instead_of_sessions(stored.as_ref())] {
             let Some(changes) = changes else { break };
@@ -266,19 +272,27 @@ impl Store {
 
     fn beat(&mut self, time: u64, member: Member) -> Beat {
         let state = &mut self.state;
-        let gap = self.timings.ttl.as_millis() as u64 / 2;
-        if state.run != self.run || time.saturating_sub(state.mark) > gap {
+        let ttl = self.timings.ttl.as_millis() as u64;
+        if state.run != self.run || time + ttl < state.mark {
             (state.run, state.back) = (self.run, time);
         }
+        // Nobody could beat for so long: that counts against nobody.
+        let gap = time.saturating_sub(state.mark);
+        if gap > ttl / 2 {
+            state.members.values_mut().for_each(|(_, at)| *at += gap);
+        }
         state.mark = time;
-        let ttl = self.timings.ttl.as_millis() as u64;
+        let expires_from_ms = match self.bug {
+            Some(Bug::OutageNotKept) => 0,
+            _ => state.served.beat(time, member.ready, self.timings.ttl),
+        };
         state.members.retain(|_, (_, at)| time.saturating_sub(*at) < ttl);
         state.members.insert(key(&member.owner), (member, time));
         Beat {
             time_ms: time,
             incarnation: Some(state.incarnation),
             back_ms: state.back,
-            expires_from_ms: 0,
+            expires_from_ms,
             members: state.members.values().map(|(member, _)| member.clone()).collect(),
         }
     }

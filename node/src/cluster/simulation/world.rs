@@ -1,5 +1,6 @@
 //! The world: time, networks, the store's failures, and who is paused or dead. Everything follows from one seed.
 
+mod commands;
 mod faults;
 mod plan;
 
@@ -30,7 +31,7 @@ use crate::{
     identity::{DeviceId, Owner},
     keys::{ClusterKeys, Trust},
     seal::Sealer,
-    store::value,
+    store::{Change, value},
     telemetry::Record,
 };
 
@@ -41,8 +42,21 @@ const NODES: usize = 3;
 const FAULTS: (u64, u64) = (8 * SECOND, 35 * SECOND);
 /// How long after the last fault every device must be served; a lane's rest and a device's slowest repetition are in it.
 const PATIENCE: u64 = 150 * SECOND;
+/// How long after an outage what was answered in it may not be on record: a heartbeat, and a try every other second.
+const DEBTS_WITHIN: u64 = 6 * SECOND;
+/// How far nodes' clocks may be off the store's, milliseconds.
+const CLOCKS: u64 = 1_000;
 /// Until a node takes the store for dead.
 const STORE_TIMEOUT: u64 = 700 * MS;
+
+/// What devices and callers are like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scene {
+    /// Registrations last for a day, and nobody asks anything.
+    Plain,
+    /// They last for seconds, the store is often away, and there are commands.
+    Busy,
+}
 
 enum Event {
     ToNode { node: usize, from: SocketAddr, bytes: Vec<u8> },
@@ -55,6 +69,8 @@ enum Event {
     WakeNode { node: usize, boot: u64, turn: u64 },
     WakeDevice { device: usize, turn: u64 },
     Repeat { device: usize },
+    Command { device: usize },
+    LookForDebts,
     Begin(Fault),
     End(Fault),
 }
@@ -98,6 +114,7 @@ pub(super) struct World {
     /// What devices have sent.
     heard: Vec<Vec<Vec<u8>>>,
     pub(super) observer: Observer,
+    scene: Scene,
     settings: Arc<Settings>,
     documents: Rc<BTreeMap<DeviceId, value::Device>>,
     timings: Timings,
@@ -117,6 +134,7 @@ pub(super) struct Outcome {
     pub(super) presents: u64,
     pub(super) records: u64,
     pub(super) seconds: u64,
+    pub(super) commands: u64,
     /// Of all that happened, in its order.
     pub(super) digest: u64,
     pub(super) trace: Vec<String>,
@@ -127,7 +145,7 @@ thread_local! {
 }
 
 impl World {
-    pub(super) fn new(seed: u64, bug: Option<Bug>, trace: bool) -> Self {
+    pub(super) fn new(seed: u64, scene: Scene, bug: Option<Bug>, trace: bool) -> Self {
         entropy::simulated::seed(Some(seed));
         let mut rng = Rng::new(seed);
         clock::simulated::set(None);
@@ -192,6 +210,7 @@ impl World {
             replays: vec![0; count],
             heard: vec![Vec::new(); count],
             observer: Observer::default(),
+            scene,
             settings: Arc::new(settings),
             documents: Rc::new(documents),
             timings,
@@ -210,7 +229,10 @@ impl World {
             let turn = world.device_turns[device];
             world.at(3 * SECOND, Event::WakeDevice { device, turn });
         }
-        world.plan();
+        match scene {
+            Scene::Plain => world.plan(),
+            Scene::Busy => world.plan_busily(),
+        }
         world
     }
 
@@ -244,7 +266,7 @@ impl World {
             if !self.observer.violations.is_empty() {
                 break;
             }
-            if self.now > self.healed_us && devices.clone().all(served) {
+            if self.now > self.healed_us + self.rest() && devices.clone().all(served) {
                 self.look_back();
                 break;
             }
@@ -271,6 +293,7 @@ impl World {
             presents: self.observer.presents,
             records: self.observer.records,
             seconds: self.now / SECOND,
+            commands: self.observer.callers.count(),
             digest: self.digest,
             trace: self.trace.unwrap_or_default(),
         }
@@ -279,12 +302,47 @@ impl World {
     /// At the end: what devices know of themselves is on record.
     fn look_back(&mut self) {
         for device in &self.devices {
-            let Some(known) = device.registration() else { continue };
             let record = self.store.record(device.id);
+            if self.is_owed(device.id) {
+                self.observer.violations.push(Violation::DebtForgotten);
+            }
+            let Some(known) = device.registration().filter(|_| !self.observer.has_expired(device.id)) else {
+                continue;
+            };
             let stored = record.and_then(|record| record.registration).map(|registration| registration.id);
             if stored.as_deref() != Some(known) && !self.observer.excuses() {
                 self.observer.violations.push(Violation::RegistrationLost);
             }
+        }
+        self.look_back_at_commands();
+    }
+
+    /// Whether a device was promised to live for longer than its record says.
+    fn is_owed(&self, device: DeviceId) -> bool {
+        let deadline = self.store.record(device).and_then(|record| record.header.deadline);
+        let until = self.observer.promised_until(device);
+        let owed = deadline
+            .zip(until)
+            .is_some_and(|(deadline, until)| deadline + CLOCKS < self.store.time_ms(until / MS));
+        owed && !self.observer.excuses()
+    }
+
+    /// Some seconds after an outage in which nothing else failed, what was answered in it is on record.
+    fn look_for_debts(&mut self) {
+        let Some((began, ended)) = self.observer.outages.last().copied() else { return };
+        let harmless = |fault: &Fault| {
+            matches!(fault, Fault::StoreDown | Fault::StoreAway | Fault::Move(_) | Fault::Spray(_))
+        };
+        let disturbed = self.store_down > 0
+            || ended + DEBTS_WITHIN > self.now
+            || self
+                .faults
+                .iter()
+                .any(|(begin, end, fault)| *begin < self.now && *end > began && !harmless(fault));
+        // Another owner knows only what is on record.
+        let owed = |device: &Device| self.observer.has_since(device.id, began) && self.is_owed(device.id);
+        if !disturbed && self.devices.iter().any(owed) {
+            self.observer.violations.push(Violation::DebtForgotten);
         }
     }
 
@@ -302,6 +360,7 @@ impl World {
             documents: self.documents.clone(),
             timings: self.timings,
             drift_ppm: self.rng.range(0, 401) as i64 - 200,
+            grace: self.grace(),
             base: self.base,
             bug: self.bug,
         };
@@ -355,6 +414,7 @@ impl World {
                 self.after(delay, Event::Sink { node: index, boot, device, life, id, records });
             }
             Out::Note(note) => self.observe(owner, note),
+            Out::Told { operation, told } => self.told(&operation, told),
         }
     }
 
@@ -382,7 +442,7 @@ impl World {
                     let text = message.map(|it| format!("{}.{:x} id {}", it.kind, it.code, it.id));
                     format!("{owner} says to {device} in {term}: {text:?}")
                 });
-                self.observer.said(owner, device, &plaintext);
+                self.observer.said(owner, device, &plaintext, now);
             }
             Note::Released { device, term } => {
                 self.say(|| format!("{owner} has released {device}"));
@@ -404,7 +464,7 @@ impl World {
             self.say(|| format!("{from} tells {to}: {}", frame.name()));
         }
         let id = match &frame {
-            Frame::Present { id, .. } | Frame::Release { id, .. } => Some(*id),
+            Frame::Present { id, .. } | Frame::Release { id, .. } | Frame::Submit { id, .. } => Some(*id),
             _ => None,
         };
         let answers = matches!(frame, Frame::Answer { .. } | Frame::View { .. } | Frame::Transmit { .. });
@@ -510,13 +570,15 @@ impl World {
     fn asked(&mut self, index: usize, boot: u64, id: u64, request: Request) {
         let reachable = self.slots[index].store_cut == 0 && self.store_down == 0;
         let slot = &mut self.slots[index];
-        if reachable && matches!(request, Request::Beat(_)) {
+        let hasty = self.bug == Some(Bug::ClaimsBeforeHeartbeat);
+        if reachable && (hasty || matches!(request, Request::Beat(_))) {
             slot.store_run = self.store.run();
         }
         let connected = reachable && slot.store_run == self.store.run();
         let reply = if connected {
             let committed = match &request {
                 Request::Commit(device, fence, changes) => Some((*device, fence.clone(), changes.clone())),
+                Request::Rewrite(device, again) => Some((*device, again.fence.clone(), Vec::new())),
                 _ => None,
             };
             let kind = request.kind();
@@ -528,6 +590,10 @@ impl World {
             self.note(5, kind);
             if let (Some((device, fence, changes)), Reply::Committed(Ok(()))) = (committed, &reply) {
                 self.observer.written(device, &fence, &changes);
+                if changes.iter().any(|it| matches!(it, Change::Event(event) if event.r#type == "expired")) {
+                    self.say(|| format!("node {index} ends the registration of {device}"));
+                    self.observer.expired(device, self.now);
+                }
             }
             if let (Some(device), Reply::Claimed(Ok(claimed))) = (claims, &reply) {
                 self.observer.granted(device, claimed.term, Box::new(claimed.record.clone()));
@@ -598,6 +664,8 @@ impl World {
                 let datagrams = self.devices[device].wake(self.now);
                 self.sent(device, datagrams);
             }
+            Event::Command { device } => self.command(device),
+            Event::LookForDebts => self.look_for_debts(),
             Event::Repeat { device } if self.replays[device] > 0 => self.repeat(device),
             Event::Begin(fault) => self.begin(fault),
             Event::End(fault) => self.end(fault),

@@ -63,8 +63,11 @@ impl Node {
         at_once || self.membership.may_join(self.boot()) == Ok(Duration::ZERO)
     }
 
-    pub(super) fn beaten(&mut self, sent: Boot, beat: Beat, lost: Vec<(DeviceId, u64)>) {
+    pub(super) fn beaten(&mut self, sent: Boot, mut beat: Beat, lost: Vec<(DeviceId, u64)>) {
         let back = beat.back_ms;
+        if self.bug == Some(Bug::ClaimsBeforeRewritten) {
+            beat.members.iter_mut().for_each(|member| member.restored = back);
+        }
         self.membership.handle_beat(sent, self.boot(), beat);
         clock::simulated::set(Some(self.reading()));
         for (device, term) in lost {

@@ -1,5 +1,7 @@
 //! A claim, and the life that begins with its answer.
 
+use godwit_proto::v1::operation::State;
+
 use super::{
     super::{bug::Bug, store::Request},
     Live, Node, PROFILE,
@@ -65,6 +67,14 @@ impl Node {
         if self.bug == Some(Bug::StaleFloor) {
             for session in &mut claimed.record.sessions {
                 (session.numbers.read_floor, session.numbers.read_window) = (0, 0);
+            }
+        }
+        if self.bug == Some(Bug::SentAnew) {
+            let operations = claimed.record.operations.iter_mut();
+            for operation in operations.filter_map(|stored| stored.operation.as_mut()) {
+                if operation.state() == State::Sent {
+                    operation.set_state(State::Queued);
+                }
             }
         }
         let (term, exact) = (claimed.term, claimed.exact);

@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use godwit_proto::v1::operation::State;
+
 use super::{
     super::{
         bug::Bug,
@@ -135,7 +137,12 @@ impl Node {
         let Some(conn) = self.connections.get_mut(&connection) else { return };
         let link = conn.connection.link;
         match self.live.get_mut(&device) {
-            Some(live) => live.endpoint.uplink(reading, link, uplink),
+            Some(live) => {
+                live.endpoint.uplink(reading, link, uplink);
+                if self.bug == Some(Bug::DebtForgotten) {
+                    live.endpoint.forget_debt();
+                }
+            }
             None if uplink.awaiting().is_some() => self.activate(device, connection, uplink),
             None => conn.connection.undelivered(reading.now, &uplink),
         }
@@ -168,6 +175,8 @@ impl Node {
                 let pending = Pending::Foreign(link.connection.index, call, registration);
                 self.ask(pending, Request::Resolve(Pointer::Registration(registration)));
             }
+            Wish::Submitted(operation, ok) => self.endpoint_took(&operation, ok),
+            Wish::Ended(operation, state) => self.endpoint_ended(operation, state),
             Wish::Stop { superseded } => self.stop(device, superseded),
         }
     }
@@ -185,6 +194,7 @@ impl Node {
             }
             Some(Bug::MarkNotWritten) => changes.retain(|it| !matches!(it, Change::Marks { .. })),
             Some(Bug::AnswerNotStored) => changes.retain(|it| !matches!(it, Change::Applied(_))),
+            Some(Bug::AttemptNotWritten) => changes.iter_mut().for_each(forget_attempt),
             Some(Bug::InexactPassive) if changes.contains(&Change::Passive) => {
                 changes.retain(|it| !matches!(it, Change::Marks { .. }));
             }
@@ -229,5 +239,13 @@ impl Node {
         if let Some(live) = self.live.get_mut(&device) {
             live.endpoint.reached(reading, link);
         }
+    }
+}
+
+fn forget_attempt(change: &mut Change) {
+    if let Change::Operation(stored) = change
+        && let Some(operation) = stored.operation.as_mut().filter(|it| it.state() == State::Sent)
+    {
+        operation.set_state(State::Queued);
     }
 }

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use super::{
     super::store::Request,
     Node, WAITING,
-    frame::Frame,
+    command::Order,
+    frame::{Frame, Taken},
     out::{Note, Out},
     place,
     reply::Pending,
@@ -26,6 +27,7 @@ pub(super) struct Finding {
     pub(super) association: Option<AssociationId>,
     pub(super) waiting: Vec<(SocketAddr, Option<Owner>, Vec<u8>)>,
     pub(super) uplinks: Vec<(u32, Uplink)>,
+    pub(super) orders: Vec<Order>,
     pub(super) loaded: Option<Box<DeviceRecord>>,
     /// What the first load has found, for a planted bug.
     pub(super) first: Option<Box<DeviceRecord>>,
@@ -51,7 +53,7 @@ impl Node {
         self.ask(Pending::Resolve(id), Request::Resolve(wanted.pointer()));
     }
 
-    fn begin(&mut self, want: Want) -> u64 {
+    pub(super) fn begin(&mut self, want: Want) -> u64 {
         self.next += 1;
         let finding = Finding {
             wanted: None,
@@ -60,6 +62,7 @@ impl Node {
             association: None,
             waiting: Vec::new(),
             uplinks: Vec::new(),
+            orders: Vec::new(),
             loaded: None,
             first: None,
             asked: Vec::new(),
@@ -71,7 +74,9 @@ impl Node {
 
     /// An endpoint is wanted for what a connection has to say.
     pub(super) fn activate(&mut self, device: DeviceId, connection: u32, uplink: Uplink) {
-        let same = |finding: &&mut Finding| finding.device == Some(device) && finding.wanted.is_none();
+        let same = |finding: &&mut Finding| {
+            finding.device == Some(device) && finding.wanted.is_none() && finding.orders.is_empty()
+        };
         if let Some(finding) = self.finding.values_mut().find(same) {
             return finding.uplinks.push((connection, uplink));
         }
@@ -124,6 +129,8 @@ impl Node {
         match (step, device) {
             (Step::Claim { seen }, Some(device)) => self.claim(id, device, seen),
             (Step::LoadAgain, Some(device)) => self.ask(Pending::Load(id), Request::Load(device)),
+            // A command goes to a living owner by itself.
+            (Step::Present(_), Some(_)) if !finding.orders.is_empty() => self.give_up(id),
             (Step::Present(member), Some(device)) => self.present(id, device, member.owner.clone()),
             (Step::Relay(member), _) => {
                 for (from, _, bytes) in std::mem::take(&mut finding.waiting) {
@@ -217,6 +224,9 @@ impl Node {
         for (connection, uplink) in finding.uplinks {
             self.deliver(device, connection, uplink);
         }
+        for order in finding.orders {
+            self.take_order(order);
+        }
     }
 
     pub(super) fn give_up(&mut self, id: u64) {
@@ -229,6 +239,9 @@ impl Node {
             if let Some(conn) = self.connections.get_mut(&connection) {
                 conn.connection.undelivered(now, &uplink);
             }
+        }
+        for order in finding.orders {
+            self.ordered(order, Taken::Elsewhere);
         }
     }
 }

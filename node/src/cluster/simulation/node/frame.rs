@@ -2,8 +2,11 @@
 
 use std::net::SocketAddr;
 
+use godwit_proto::v1::operation::State;
+
 use crate::{
     cluster::Answer,
+    endpoint::handle::NewOperation,
     identity::{AssociationId, DeviceId},
 };
 
@@ -43,6 +46,30 @@ pub(in crate::cluster::simulation) enum Frame {
     View {
         sees_store: bool,
     },
+    /// A caller's command.
+    Submit {
+        id: u64,
+        device: DeviceId,
+        operation: Box<NewOperation>,
+    },
+    Submitted {
+        id: u64,
+        taken: Taken,
+    },
+    /// What became of a command.
+    Ended {
+        id: u64,
+        state: State,
+    },
+}
+
+/// Whether an endpoint has a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::cluster::simulation) enum Taken {
+    Yes,
+    No,
+    /// The device is another node's.
+    Elsewhere,
 }
 
 impl Frame {
@@ -54,6 +81,9 @@ impl Frame {
             Self::Relay { .. } => "relay".into(),
             Self::Transmit { .. } => "transmit".into(),
             Self::Claimed { device, term } => format!("claimed {device} in {term}"),
+            Self::Submit { device, operation, .. } => format!("submit {} for {device}", operation.id),
+            Self::Submitted { id, taken } => format!("submitted {id}: {taken:?}"),
+            Self::Ended { id, state } => format!("ended {id}: {state:?}"),
             Self::View { sees_store } => format!("sees the store: {sees_store}"),
         }
     }

@@ -2,7 +2,10 @@
 
 use std::net::SocketAddr;
 
-use super::{super::store::Request, frame::Frame};
+use super::{
+    super::{callers::Told, store::Request},
+    frame::Frame,
+};
 use crate::{
     identity::{AssociationId, DeviceId, Owner},
     store::DeviceRecord,
@@ -12,11 +15,30 @@ use crate::{
 /// What a node wants of the world.
 #[derive(Debug)]
 pub(in crate::cluster::simulation) enum Out {
-    Device { to: SocketAddr, bytes: Vec<u8> },
-    Peer { to: Owner, frame: Frame },
-    Store { id: u64, request: Request },
-    Sink { device: DeviceId, life: u64, id: u32, records: Vec<Record> },
+    Device {
+        to: SocketAddr,
+        bytes: Vec<u8>,
+    },
+    Peer {
+        to: Owner,
+        frame: Frame,
+    },
+    Store {
+        id: u64,
+        request: Request,
+    },
+    Sink {
+        device: DeviceId,
+        life: u64,
+        id: u32,
+        records: Vec<Record>,
+    },
     Note(Note),
+    /// For the caller of a command.
+    Told {
+        operation: String,
+        told: Told,
+    },
 }
 
 /// What the observer is told.

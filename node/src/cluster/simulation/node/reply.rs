@@ -10,6 +10,7 @@ use super::{
     },
     KEY, Node, RECONNECT_US,
     beat::Restoring,
+    command::Order,
     out::Out,
 };
 use crate::{
@@ -44,6 +45,7 @@ pub(super) enum Pending {
     ReadSession(DeviceId, u64, Link, AssociationId),
     ReachSession(DeviceId, u64, AssociationId, crate::store::Numbers, bool),
     Foreign(u32, Call, RegistrationId),
+    Where(Box<Order>),
 }
 
 impl Node {
@@ -52,8 +54,10 @@ impl Node {
         self.turn(now_us, None);
         if matches!(reply, Reply::Unavailable) {
             // The connection has broken. Nothing is asked of another process of the store before a heartbeat.
-            self.membership.handle_store_lost();
-            self.beat_due = self.beat_due.min(now_us + RECONNECT_US);
+            if self.bug != Some(Bug::ClaimsBeforeHeartbeat) {
+                self.membership.handle_store_lost();
+                self.beat_due = self.beat_due.min(now_us + RECONNECT_US);
+            }
         }
         if let Some(pending) = self.pending.remove(&id) {
             self.replied(pending, reply);
@@ -121,6 +125,9 @@ impl Node {
                 }
                 if let Some(id) = id {
                     live.endpoint.persisted(reading, id, result);
+                    if self.bug == Some(Bug::EndForgotten) {
+                        live.endpoint.forget_ends();
+                    }
                 }
             }
             (Pending::Header(device, life, confirmed), reply) => {
@@ -198,6 +205,7 @@ impl Node {
                     conn.connection.answer(reading.now, downlink);
                 }
             }
+            (Pending::Where(order), reply) => self.located(*order, reply),
             (Pending::Beat(_) | Pending::Extend, _) => {}
         }
     }

@@ -51,7 +51,7 @@ impl Node {
             self.pulse.turn(boot, valid);
         }
         clock::simulated::set(Some(self.reading()));
-        let may_expire = self.membership.may_expire(boot);
+        let may_expire = self.membership.may_expire(boot) || self.bug == Some(Bug::ExpiresInOutage);
         self.services.set_standing(self.membership.validity(boot), may_expire);
     }
 

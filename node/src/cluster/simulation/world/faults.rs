@@ -1,6 +1,6 @@
 //! Faults as they begin and end.
 
-use super::{Event, Fault, MS, NODES, World};
+use super::{DEBTS_WITHIN, Event, Fault, MS, NODES, Scene, World};
 
 impl World {
     pub(super) fn begin(&mut self, fault: Fault) {
@@ -23,9 +23,9 @@ impl World {
                 *self.cut.entry((one.min(other), one.max(other))).or_default() += 1;
             }
             Fault::CutStore(index) => self.slots[index].store_cut += 1,
-            Fault::StoreDown => self.store_down += 1,
+            Fault::StoreDown | Fault::StoreAway => self.lose_store(),
             Fault::Failover(lag) => {
-                self.store_down += 1;
+                self.lose_store();
                 self.store.go_back(self.now / MS, lag);
                 self.observer.forgot = true;
             }
@@ -73,10 +73,10 @@ impl World {
             }
             Fault::CutStore(index) => self.slots[index].store_cut -= 1,
             Fault::StoreDown => {
-                self.store_down -= 1;
+                self.find_store();
                 self.store.restart();
             }
-            Fault::Failover(_) => self.store_down -= 1,
+            Fault::StoreAway | Fault::Failover(_) => self.find_store(),
             Fault::StoreSlow => self.store_slow -= 1,
             Fault::Spray(device) => self.spray[device] -= 1,
             Fault::Replay(device) => self.replays[device] -= 1,
@@ -84,6 +84,23 @@ impl World {
             Fault::SinkFull => self.sink_full -= 1,
             Fault::Clock(index, _) => self.set_wall(index, 0),
             Fault::Move(_) | Fault::Rebind(_) => {}
+        }
+    }
+
+    fn lose_store(&mut self) {
+        self.store_down += 1;
+        if self.store_down == 1 {
+            self.observer.outages.push((self.now, u64::MAX));
+        }
+    }
+
+    fn find_store(&mut self) {
+        self.store_down -= 1;
+        if let (0, Some((_, end))) = (self.store_down, self.observer.outages.last_mut()) {
+            *end = self.now;
+            if self.scene == Scene::Busy {
+                self.after(DEBTS_WITHIN, Event::LookForDebts);
+            }
         }
     }
 

@@ -13,8 +13,10 @@ pub(in crate::cluster::simulation) enum Fault {
     CutLink(usize, usize),
     /// A node does not reach the store.
     CutStore(usize),
-    /// Nobody does.
+    /// Nobody does, and another process of it comes back.
     StoreDown,
+    /// Nobody does; it was there all the time.
+    StoreAway,
     /// Another store takes over that lacks the last milliseconds.
     Failover(u64),
     /// Every answer of the store takes 200 ms.
@@ -60,6 +62,60 @@ impl World {
         self.faults.sort_by_key(|(begin, ..)| *begin);
     }
 
+    /// Devices live for some seconds, and mostly it is the store that fails.
+    pub(super) fn plan_busily(&mut self) {
+        for device in 0..self.devices.len() {
+            let lifetime = self.rng.range(8, 16) as u32;
+            self.devices[device].live_for(lifetime);
+            self.at(4 * SECOND, Event::Command { device });
+        }
+        let device = self.rng.below(self.devices.len());
+        match self.rng.below(8) {
+            0..=2 => {
+                let begin = self.rng.range(FAULTS.0, FAULTS.1 - 16 * SECOND);
+                let end = begin + self.rng.range(11 * SECOND, 16 * SECOND);
+                let fault = *self.rng.pick(&[Fault::StoreDown, Fault::StoreAway]);
+                self.fail(begin, end, fault);
+                if self.rng.once_in(300) {
+                    // Who starts when it is over has not seen it.
+                    let (node, from) = (self.rng.below(NODES), self.rng.range(begin, end));
+                    let until = self.rng.range(end - SECOND, end + 3 * SECOND).max(from + SECOND);
+                    self.fail(from, until, Fault::Crash(node));
+                }
+                for _ in 0..self.rng.below(3) {
+                    let fault = *self.rng.pick(&[Fault::Move(device), Fault::Spray(device)]);
+                    self.schedule(fault);
+                }
+            }
+            3 | 4 => {
+                let lag = self.rng.range(500, 8_000);
+                let begin = self.rng.range(FAULTS.0, FAULTS.1 - 10 * SECOND);
+                let end = begin + self.rng.range(20 * MS, 2 * SECOND);
+                self.fail(begin, end, Fault::Failover(lag));
+                let around = (begin - 2 * SECOND, begin + 8 * SECOND);
+                self.fail(around.0, around.1, Fault::Spray(device));
+                let cut = Fault::CutLink(0, 1);
+                if self.rng.once_in(300) {
+                    self.fail(begin - SECOND, begin + 4 * SECOND, cut);
+                }
+            }
+            5 | 6 => {
+                for _ in 0..self.rng.range(1, 4) {
+                    let node = self.rng.below(NODES);
+                    self.schedule(Fault::Crash(node));
+                }
+                self.schedule(Fault::Move(device));
+            }
+            _ => {
+                for _ in 0..self.rng.range(1, 5) {
+                    let fault = self.any_fault();
+                    self.schedule(fault);
+                }
+            }
+        }
+        self.faults.sort_by_key(|(begin, ..)| *begin);
+    }
+
     fn any_fault(&mut self) -> Fault {
         let node = self.rng.below(NODES);
         let other = (node + 1 + self.rng.below(NODES - 1)) % NODES;
@@ -96,6 +152,10 @@ impl World {
             _ => 15 * SECOND,
         };
         let end = (begin + self.rng.range(20 * MS, longest)).min(FAULTS.1);
+        self.fail(begin, end, fault);
+    }
+
+    fn fail(&mut self, begin: u64, end: u64, fault: Fault) {
         // Who is away for so long is as good as dead.
         let away = matches!(fault, Fault::Pause(_) | Fault::CutStore(_));
         self.observer.died |= away && end - begin > 7 * SECOND;
