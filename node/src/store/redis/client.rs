@@ -33,8 +33,6 @@ struct Inner {
     wait_replicas: u32,
     wait_ms: u64,
     topology: Topology,
-    /// For commands that block.
-    patient: Topology,
     /// Counts connections that were lost, and those made in their place.
     losses: watch::Sender<u64>,
     links: Mutex<HashMap<(ThreadId, Purpose), Link>>,
@@ -48,9 +46,6 @@ pub enum Purpose {
     Requests,
     /// Writes that wait until replicas have them.
     Replicated,
-    /// Commands that block until something happens, XREAD for one: their answers have no timeout. One task may use it per
-    /// thread.
-    Blocking,
 }
 
 /// The runtime of all threads without one that lasts.
@@ -71,8 +66,7 @@ impl Client {
             prefix: format!("{}:", settings.prefix),
             wait_replicas: settings.wait_replicas,
             wait_ms: u64::try_from(settings.timeout.as_millis() / 2).unwrap_or(u64::MAX).max(1),
-            topology: Topology::new(settings, Some(settings.timeout))?,
-            patient: Topology::new(settings, None)?,
+            topology: Topology::new(settings)?,
             losses: watch::Sender::new(0),
             links: Mutex::default(),
             background: OnceLock::new(),
@@ -133,10 +127,9 @@ impl Client {
 
     fn link(&self, thread: ThreadId, purpose: Purpose) -> Link {
         let mut links = self.0.links.lock().unwrap_or_else(PoisonError::into_inner);
-        let topology = if purpose == Purpose::Blocking { &self.0.patient } else { &self.0.topology };
         links
             .entry((thread, purpose))
-            .or_insert_with(|| Link::new(topology.clone(), self.0.losses.clone()))
+            .or_insert_with(|| Link::new(self.0.topology.clone(), self.0.losses.clone()))
             .clone()
     }
 }

@@ -559,10 +559,10 @@ fn a_slot_that_moves_leaves_none_of_many_requests_unanswered() {
         ..Redis::default()
     };
     let store = open(&settings).unwrap();
-    // More than a client holds in its queues.
+    // So many that a client's task yields among them: with tokio 1.54 it then keeps a lock, and never answers again.
     let devices: Vec<_> = (0..3000).map(|n| DeviceId::of(&format!("ep-{n}"))).collect();
     let masters = [0, 1].map(|n| (&cluster.nodes[n], cluster.nodes[n].command(&["CLUSTER", "MYID"])));
-    for (round, device) in devices[..10].iter().enumerate() {
+    for (round, device) in devices[..6].iter().enumerate() {
         let slot = cluster.nodes[0].command(&["CLUSTER", "KEYSLOT", &format!("gw:{{{device}}}")]);
         // The second master may have it already.
         let (to, id) = &masters[(round + 1) % 2];

@@ -1,6 +1,6 @@
 //! Where Redis is: one server, a master that Sentinels name, or a Redis Cluster; and how a connection to it is made.
 
-use std::{fs, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{fs, io, path::PathBuf, sync::Arc};
 
 use redis::{
     AsyncConnectionConfig, ClientTlsConfig, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo,
@@ -38,11 +38,6 @@ impl From<RedisError> for SettingsError {
     }
 }
 
-/// Requests in flight on one connection to a master of a Redis Cluster. The client's queue before a connection holds 50: where
-/// requests wait for a place in it, so does the client's own request for the map of slots, and it looks after no other
-/// before that is answered. With a queue that is never full, a slot that moves costs one round trip and not seconds.
-const IN_FLIGHT: usize = 40;
-
 /// How connections are made.
 #[derive(Clone)]
 pub(super) enum Topology {
@@ -60,8 +55,8 @@ pub(super) enum Connection {
 }
 
 impl Topology {
-    /// `timeout`: the longest wait for an answer; `None`: commands that block.
-    pub(super) fn new(settings: &Redis, timeout: Option<Duration>) -> Result<Self, SettingsError> {
+    /// Of these settings.
+    pub(super) fn new(settings: &Redis) -> Result<Self, SettingsError> {
         let tls = &settings.tls;
         let certificates = tls.enabled.then(|| certificates(settings)).transpose()?;
         let user = user(settings.username.as_deref(), &settings.password, settings.password_file.as_ref())?;
@@ -77,7 +72,7 @@ impl Topology {
             .collect();
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(settings.connect_timeout))
-            .set_response_timeout(timeout);
+            .set_response_timeout(Some(settings.timeout));
         Ok(match settings.mode {
             RedisMode::Single => {
                 let address = addresses.into_iter().next();
@@ -93,7 +88,7 @@ impl Topology {
                 let client = sentinel(settings, addresses, &user, certificates)?;
                 Self::Sentinel(Arc::new(Mutex::new(client)), config)
             }
-            RedisMode::Cluster => Self::Cluster(cluster(settings, addresses, &user, certificates, timeout)?),
+            RedisMode::Cluster => Self::Cluster(cluster(settings, addresses, &user, certificates)?),
         })
     }
 
@@ -279,19 +274,16 @@ fn cluster(
     addresses: Vec<ConnectionAddr>,
     user: &RedisConnectionInfo,
     certificates: Option<TlsCertificates>,
-    timeout: Option<Duration>,
 ) -> Result<ClusterClient, SettingsError> {
     let nodes = addresses.into_iter().map(|address| info(address, user.clone()));
     let mut builder = ClusterClientBuilder::new(nodes.collect::<RedisResult<Vec<_>>>()?)
         .connection_timeout(settings.connect_timeout)
-        .connection_concurrency_limit(IN_FLIGHT)
+        .response_timeout(settings.timeout)
+        .overall_response_timeout(Some(settings.timeout))
         // Redirections, a slot that moves, a master that is being replaced: within the time of one answer.
         .retries(8)
         .min_retry_wait(20)
         .max_retry_wait(250);
-    if let Some(timeout) = timeout {
-        builder = builder.response_timeout(timeout).overall_response_timeout(Some(timeout));
-    }
     if let Some(certificates) = certificates {
         builder = builder.tls(TlsMode::Secure).certs(certificates);
     }
