@@ -46,8 +46,9 @@ fn main() {
              ## Redis in steady state\n\n\
              {devices} devices notify once a second each for {seconds} s: {uplinks} uplinks. The heartbeats of three nodes are in \
              it, and what each minute writes of every session. Commands of nodes are for devices, or in the background: the look for \
-             what is due, counts, heartbeats, news, as many a second whatever the number of devices ({background:.0} in all). Scripts run \
-             further ones inside of Redis.\n\n\
+             what is due, heartbeats, news, as many a second whatever the number of devices ({background:.0} in all); counts of all devices, \
+             192 commands of each node every five minutes, may not fall into it. Scripts run further ones inside of Redis; `INFO \
+             commandstats` has all three columns together.\n\n\
              | commands per uplink | for devices | in the background | by scripts |\n|---|---|---|---|\n{commands}\n\
              Fields written per device and hour, by their first letter: {fields}.\n\n\
              ## CPU per uplink\n\n\
