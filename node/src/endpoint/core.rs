@@ -27,7 +27,6 @@ use super::{
     link::{Call, Downlink, Link, Refusal, Uplink},
     message::{Effect, Input, StopReason, Then},
     observation::Observations,
-    operation::EndedOperation,
     plan::content_format,
     registered::Registered,
     services::Shared,
@@ -218,8 +217,8 @@ impl Core {
         let passive = self.downlinks.flight.is_none().then_some(passive);
         let due = due.map(|due| now.instant_at(due));
         let owed = self.registered.as_ref().and_then(|registered| registered.owed);
-        let unwritten = self.downlinks.write_at;
-        [unanswered, expires, owed, unwritten, asleep, due, passive].into_iter().flatten().min()
+        let owed_ends = self.downlinks.owed.due;
+        [unanswered, expires, owed, owed_ends, asleep, due, passive].into_iter().flatten().min()
     }
 
     fn handle_uplink(&mut self, now: Reading, link: Link, uplink: Uplink) {
@@ -620,7 +619,7 @@ impl Core {
             return self.expire(now);
         }
         self.pay(now);
-        self.write_ends(now);
+        self.pay_ends(now);
         self.expire_operations(now);
         if self.applied.as_ref().is_some_and(|applied| applied.time + APPLIED_FOR_MS <= now.unix_ms) {
             self.applied = None;
@@ -695,7 +694,7 @@ impl Core {
         changes.extend(path.map(Change::PathNode));
         let owing = self.registered.as_deref().filter(|registered| registered.owed.is_some());
         changes.extend(owing.map(|registered| Change::Deadline(Some(registered.deadline(now)))));
-        changes.extend(self.take_unwritten().iter().flat_map(EndedOperation::changes));
+        changes.extend(self.take_owed_ends().1);
         changes.push(Change::Passive);
         self.persist(changes, Then::Stop(reason));
     }

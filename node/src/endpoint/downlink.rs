@@ -11,7 +11,6 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, LazyLock},
-    time::Instant,
 };
 
 use godwit_coap::{Code, FailReason, Request, Response, Token};
@@ -24,10 +23,10 @@ use godwit_lwm2m::{
 
 use super::{
     core::Core,
+    end::Owed,
     link::Downlink,
     message::{Effect, Then},
     observation::Observation,
-    operation::EndedOperation,
     plan::name_and_revision,
     registered::Registered,
     starts::{Start, Starts},
@@ -94,9 +93,7 @@ pub(super) struct Downlinks {
     /// Operations that have ended, until their records go: id and Unix milliseconds.
     pub(super) ended: Vec<(String, u64)>,
     /// Of these the ends that are told and not on record: there was no store.
-    pub(super) unwritten: Vec<EndedOperation>,
-    /// When to try to write them.
-    pub(super) write_at: Option<Instant>,
+    pub(super) owed: Owed,
     pub(super) flight: Option<Box<Flight>>,
     /// An attempt is being written.
     pub(super) preparing: bool,

@@ -14,6 +14,7 @@ mod command;
 mod core;
 mod directory;
 mod downlink;
+mod end;
 mod flapping;
 pub mod handle;
 pub mod link;

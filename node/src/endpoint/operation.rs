@@ -21,41 +21,21 @@ use super::{
     core::Core,
     downlink::{Flight, Purpose, context},
     handle::{NewOperation, SubmitError},
-    message::{Effect, StopReason, Then},
+    message::{Effect, Then},
     observation::Observation,
-    registration::OWED_RETRY,
 };
 use crate::{
     clock::Reading,
     entropy,
     profile::Target,
-    store::{Change, StoreError, value},
-    telemetry::{self, Cause},
+    store::{Change, value},
+    telemetry::Cause,
 };
 
 /// How long after its first transmission a command may be repeated under its message id and token, so that the
 /// device's de-duplication protects it. A client forgets a message id after at most EXCHANGE_LIFETIME; the first
 /// answer was due within MAX_TRANSMIT_SPAN, 45 s (RFC 7252 §4.8.2).
 const REPEAT_WITHIN_MS: u64 = 45_000;
-
-/// An operation that has ended, and is to be written.
-#[derive(Debug)]
-pub(super) struct EndedOperation {
-    pub(super) stored: Box<value::StoredOperation>,
-    /// What it was to observe, and never did.
-    observation: Option<Token>,
-}
-
-impl EndedOperation {
-    fn state(&self) -> State {
-        self.stored.operation.as_ref().map_or(State::Unspecified, v1::Operation::state)
-    }
-
-    pub(super) fn changes(&self) -> Vec<Change> {
-        let observation = self.observation.map(|token| Change::RemoveObservation(token.as_bytes().to_vec()));
-        [Change::Operation(self.stored.clone())].into_iter().chain(observation).collect()
-    }
-}
 
 impl Core {
     pub(super) fn handle_submit(&mut self, now: Reading, new: NewOperation) {
@@ -447,92 +427,6 @@ impl Core {
         }
     }
 
-    /// Ends an operation: its record says so before its caller is told.
-    pub(super) fn end_operation(
-        &mut self,
-        now: Reading,
-        id: &str,
-        state: State,
-        reason: Reason,
-        result: Option<CommandResult>,
-        detail: &str,
-    ) {
-        let Some(at) = self.downlinks.operations.iter().position(|stored| stored.id == id) else { return };
-        let Some(mut stored) = self.downlinks.operations.remove(at) else { return };
-        let mut operation = stored.operation.take().unwrap_or_default();
-        operation.set_state(state);
-        operation.set_reason(reason);
-        operation.detail = detail.to_owned();
-        operation.result = result;
-        operation.end_time = Some(timestamp(now.unix_ms));
-        stored.operation = Some(operation);
-        stored.due_at = stored.due_at.max(now.unix_ms);
-        self.downlinks.ended.push((stored.id.clone(), stored.due_at));
-        let mut end = EndedOperation { stored, observation: None };
-        if state != State::Succeeded
-            && let Some(token) = self.observations.pending_of(id)
-        {
-            // What it was to observe would otherwise be asked for by a later owner.
-            self.observations.remove(token);
-            end.observation = Some(token);
-        }
-        let mut changes = end.changes();
-        let limit = usize::from(self.services.process.config.limits.queued_operations);
-        if self.downlinks.ended.len() > limit {
-            let (oldest, _) = self.downlinks.ended.remove(0);
-            self.downlinks.unwritten.retain(|end| end.stored.id != oldest);
-            changes.push(Change::RemoveOperation(oldest));
-        }
-        self.persist(changes, Then::Ended(end));
-    }
-
-    /// The end of an operation was not written, or nobody knows. What has happened is told and written later; a command that
-    /// was only to be cancelled waits again.
-    pub(super) fn end_not_stored(&mut self, now: Reading, mut end: EndedOperation, error: &StoreError) {
-        let id = end.stored.id.clone();
-        if end.state() == State::Cancelled {
-            if let Some(operation) = end.stored.operation.as_mut() {
-                operation.set_state(State::Queued);
-                operation.set_reason(Reason::Unspecified);
-                (operation.detail, operation.end_time) = (String::new(), None);
-            }
-            self.downlinks.ended.retain(|(ended, _)| *ended != id);
-            let after = self.downlinks.operations.iter().position(|it| it.order > end.stored.order);
-            let at = after.unwrap_or(self.downlinks.operations.len());
-            self.downlinks.operations.insert(at, end.stored);
-            return self.effect(Effect::NotCancelled(id, SubmitError::Store(error.to_string())));
-        }
-        let operation = end.stored.operation.clone().unwrap_or_default();
-        self.downlinks.unwritten.push(end);
-        self.downlinks.write_at = Some(now.now + OWED_RETRY);
-        self.operation_ended(now, operation);
-    }
-
-    /// Writes the ends that could not be written when they came, once there is a store again.
-    pub(super) fn write_ends(&mut self, now: Reading) {
-        if self.downlinks.write_at.is_none_or(|at| at > now.now) {
-            return;
-        }
-        if !self.services.standing.is_valid() {
-            self.downlinks.write_at = Some(now.now + OWED_RETRY);
-            return;
-        }
-        let ends = self.take_unwritten();
-        let changes = ends.iter().flat_map(EndedOperation::changes).collect();
-        self.persist(changes, Then::EndsWritten(ends));
-    }
-
-    pub(super) fn take_unwritten(&mut self) -> Vec<EndedOperation> {
-        self.downlinks.write_at = None;
-        std::mem::take(&mut self.downlinks.unwritten)
-    }
-
-    /// See [`write_ends`](Self::write_ends).
-    pub(super) fn ends_not_stored(&mut self, now: Reading, ends: Vec<EndedOperation>) {
-        self.downlinks.unwritten.splice(..0, ends);
-        self.downlinks.write_at = Some(now.now + OWED_RETRY);
-    }
-
     /// Ends an operation whose TTL is over. What an earlier owner has sent may have been carried out.
     fn expire_operation(&mut self, now: Reading, id: &str) {
         let stored = self.downlinks.operations.iter().find(|stored| stored.id == id);
@@ -567,19 +461,6 @@ impl Core {
             .collect();
         if !gone.is_empty() {
             self.persist(gone, Then::Nothing);
-        }
-    }
-
-    /// Announces the result, once it is on record.
-    pub(super) fn operation_ended(&mut self, now: Reading, operation: v1::Operation) {
-        self.count_operation(&operation);
-        let record = self.with_origin(|origin, orders| {
-            telemetry::operation(origin, operation.clone().into(), orders, now.unix_ms)
-        });
-        self.effect(Effect::Announce(vec![record]));
-        self.effect(Effect::Ended(Box::new(operation)));
-        if self.registered.is_none() && self.downlinks.operations.is_empty() {
-            self.release(now, StopReason::Ended);
         }
     }
 

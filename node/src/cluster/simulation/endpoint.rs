@@ -178,7 +178,7 @@ impl Endpoint {
 
     /// A planted bug: no end is owed to the store.
     pub(crate) fn forget_ends(&mut self) {
-        drop(self.0.take_unwritten());
+        drop(self.0.take_owed_ends());
     }
 
     pub(crate) fn deadline(&mut self, now: Reading) {

@@ -159,6 +159,24 @@ fn a_device_that_is_given_up_takes_the_ends_of_its_commands_along() {
 }
 
 #[test]
+fn the_record_of_a_command_that_expires_in_an_outage_goes_when_the_store_is_back() {
+    let mut bench = Bench::registered("default", "lt=86400&lwm2m=1.1&Q");
+    bench.pass(Duration::from_secs(100));
+    bench.submit("a", read("/3/0/0"), true);
+    bench.write_all();
+    bench.core.active = bench.now.now + Duration::from_secs(7200);
+    bench.stands(Validity::Outage, false);
+    bench.pass(Duration::from_secs(3600));
+    while let Some((id, _)) = bench.writes.pop() {
+        bench.apply(Input::Persisted(id, down()));
+    }
+    assert_eq!(bench.ended()[0].0, State::Expired);
+    bench.stands(Validity::Valid, true);
+    bench.pass(Duration::from_secs(2));
+    assert_eq!(bench.write_all(), [Change::RemoveOperation("a".into())]);
+}
+
+#[test]
 fn a_command_whose_cancellation_is_not_on_record_waits_again() {
     let mut bench = Bench::registered("default", "lt=86400&lwm2m=1.1&Q");
     bench.pass(Duration::from_secs(100));
