@@ -139,7 +139,7 @@ impl Device {
         let wanted: Vec<Pointer> = leads.keys().cloned().collect();
         let (indexes, id) = (self.indexes(), self.id);
         let due = indexes.set_due(id, 0, stored.due);
-        let class = indexes.set_class(id, None, stored.class());
+        let class = indexes.heal_class(id, stored.class());
         let none = Leads::new();
         let lead = self.lead(&none, &leads, &wanted, false, false);
         try_join(lead, try_join(due, class)).await?;

@@ -24,6 +24,8 @@ use crate::{
 
 /// Each index is in so many parts, by the first bits of the device's id: their order is that of the ids.
 pub(super) const PARTS: u8 = 64;
+/// Classes of devices: provisioned, registered, both or neither.
+const CLASSES: u8 = 4;
 /// A later time than this is written as this: sorted sets hold numbers up to 2^53.
 const LAST: u64 = (1 << 48) - 1;
 
@@ -102,31 +104,39 @@ impl Indexes {
             self.put_class(device, class).await?;
         }
         match before.filter(|class| now != Some(*class)) {
-            Some(class) => self.drop_class(device, class).await,
+            Some(class) => self.drop_class(device, class).await.map(drop),
             None => Ok(()),
         }
+    }
+
+    /// Puts a device into the list of its class, and takes it out of all others.
+    pub(super) async fn heal_class(&self, device: DeviceId, class: Option<u8>) -> Result<(), StoreError> {
+        self.set_class(device, None, class).await?;
+        let others = (0..CLASSES).filter(|other| Some(*other) != class);
+        try_join_all(others.map(|other| self.correct(device, other))).await.map(drop)
     }
 
     async fn put_class(&self, device: DeviceId, class: u8) -> Result<(), StoreError> {
         let mut add = Cmd::new();
         add.arg("ZADD").arg(self.class_key(part(device), class)).arg(0).arg(device.as_bytes());
-        self.change_class(device, class, add).await
+        self.change_class(device, class, add).await.map(drop)
     }
 
-    async fn drop_class(&self, device: DeviceId, class: u8) -> Result<(), StoreError> {
+    /// `false`: it was not there.
+    async fn drop_class(&self, device: DeviceId, class: u8) -> Result<bool, StoreError> {
         let mut remove = Cmd::new();
         remove.arg("ZREM").arg(self.class_key(part(device), class)).arg(device.as_bytes());
         self.change_class(device, class, remove).await
     }
 
-    async fn change_class(&self, device: DeviceId, class: u8, change: Cmd) -> Result<(), StoreError> {
+    async fn change_class(&self, device: DeviceId, class: u8, change: Cmd) -> Result<bool, StoreError> {
         let changes = self.known.changes_part(part(device));
-        let answer = self.link.send(change).await?;
+        let changed = self.link.send(change).await? != Value::Int(0);
         // Devices of class 0 are not counted.
-        if class == 0 || answer == Value::Int(0) {
+        if class == 0 || !changed {
             changes.cancel();
         }
-        Ok(())
+        Ok(changed)
     }
 
     /// What is due up to `now`, from after `after`, earliest first. Entries that are not their records' are set right.
@@ -241,7 +251,9 @@ impl Indexes {
 
     /// Takes a device out of a list in which it does not belong.
     pub(super) async fn correct(&self, device: DeviceId, class: u8) -> Result<(), StoreError> {
-        self.drop_class(device, class).await?;
+        if !self.drop_class(device, class).await? {
+            return Ok(());
+        }
         let Some(state) = self.state(device).await? else { return Ok(()) };
         // The first two flags of the state are the class. A tombstone's are not set; it is in no list and comes into one.
         match state.get(1).map(|flags| flags & 3) {

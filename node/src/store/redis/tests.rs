@@ -487,6 +487,23 @@ fn what_a_redis_forgot_is_written_again_with_all_that_leads_to_it() {
 }
 
 #[test]
+fn a_device_is_in_one_list_after_a_write_whose_end_nobody_knew() {
+    let Some((redis, store)) = started() else { return };
+    let fence = claim(&store, "ep").unwrap();
+    registers(&store, "ep", &fence, 1).unwrap();
+    let list = |class: u8| format!("gw:dev:{}:{class}", index::part(DeviceId::of("ep")));
+    let entries = |class| redis.command(&["ZCARD", &list(class)]).trim().to_owned();
+    assert_eq!(entries(2), "1");
+    // What such a write may leave behind.
+    redis.command(&["ZUNIONSTORE", &list(1), "1", &list(2)]);
+    redis.pause();
+    reason(registers(&store, "ep", &fence, 2));
+    redis.resume();
+    until_it_answers(|| registers(&store, "ep", &fence, 3));
+    assert_eq!([0, 1, 2, 3].map(entries), ["0", "0", "1", "0"]);
+}
+
+#[test]
 fn only_pointers_that_were_forgotten_are_made_again_too() {
     let Some((redis, store)) = started() else { return };
     let fence = claim(&store, "one").unwrap();
