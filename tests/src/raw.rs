@@ -13,6 +13,9 @@ use godwit_dtls::client::Failure;
 
 use crate::{Dtls, Node, PATIENCE, secure::Secure, transport};
 
+/// How long a confirmable message waits for its acknowledgement before it is sent again, the longest that RFC 7252 §4.8 has.
+const ACK_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// One CoAP message, with shorthands to make and to read it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Message(pub Packet);
@@ -351,14 +354,32 @@ impl Raw {
         self.exchange(&message)
     }
 
-    /// Sends a request as it is, and waits for the response with its token.
+    /// Sends a request as it is, and waits for the response with its token. A confirmable one that is not acknowledged is
+    /// sent again, as every device does (RFC 7252 §4.2): a node may leave a message to be repeated.
     #[track_caller]
     pub fn exchange(&mut self, message: &Message) -> Message {
-        self.send(message);
-        let token = message.0.get_token().to_vec();
-        let response = self.next(&format!("the response to {}", message.target()), |response| {
+        let (id, token) = (message.id(), message.0.get_token().to_vec());
+        let is_response = |response: &Message| {
             matches!(response.0.header.code, MessageClass::Response(_)) && response.0.get_token() == token
-        });
+        };
+        let is_ack = |it: &Message| it.0.header.get_type() == MessageType::Acknowledgement && it.id() == id;
+        let repeats = message.0.header.get_type() == MessageType::Confirmable;
+        let deadline = Instant::now() + PATIENCE;
+        self.send(message);
+        let response = loop {
+            if let Some(response) = self.find(ACK_TIMEOUT, is_response) {
+                break response;
+            }
+            let target = message.target();
+            assert!(
+                Instant::now() < deadline,
+                "never came: the response to {target}; came: {:#?}",
+                self.waiting
+            );
+            if repeats && !self.waiting.iter().any(is_ack) {
+                self.send(message);
+            }
+        };
         if response.0.header.get_type() == MessageType::Confirmable {
             self.send(&Message::empty(MessageType::Acknowledgement, response.id()));
         }
