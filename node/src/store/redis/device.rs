@@ -404,11 +404,12 @@ impl Device {
         Ok(())
     }
 
+    /// Answers when that was, in the place of a revision.
     pub(super) async fn remove_device(
         &self,
         expect: Expect,
         event: Option<value::StoredEvent>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<u64, StoreError> {
         let event =
             event.map(|event| (event.id.clone().into_bytes(), record::plain(Some(event.time), &event)));
         let args: Vec<&[u8]> = event.iter().flat_map(|(id, value)| [id.as_slice(), value]).collect();
@@ -419,7 +420,9 @@ impl Device {
         let none = Leads::new();
         let lead = self.lead(&before, &none, &[], false, false);
         try_join(lead, self.tell(&written)).await?;
-        self.link.wait_for_replicas(&self.shared.client, &self.key()).await
+        self.link.wait_for_replicas(&self.shared.client, &self.key()).await?;
+        let revision = old.record.document.map_or(0, |document| document.revision);
+        Ok(revision.max(written.now))
     }
 
     pub(super) async fn remove_event(&self, event: &str) -> Result<(), StoreError> {

@@ -67,16 +67,17 @@ pub(super) async fn put(
     Ok(document)
 }
 
+/// Answers when that was, in the place of a revision.
 pub(super) async fn remove(
     shared: &Shared,
     link: &Link,
     key: &DocumentKey,
     expect: Expect,
-) -> Result<(), StoreError> {
+) -> Result<u64, StoreError> {
     let place = place(&shared.client, key)?;
     let (now, expect) = (shared.now_arg(), expected(expect));
     let args: [&[u8]; 4] = [&now, b"remove", &expect, b""];
-    answer::verdict(link.script(&SCRIPT, &place.key, &args).await?)?.done()?;
+    let removed = answer::verdict(link.script(&SCRIPT, &place.key, &args).await?)?.done()?.time()?;
     let mut remove = Cmd::new();
     remove.arg("ZREM").arg(&place.set).arg(&place.member);
     link.send(remove).await?;
@@ -88,7 +89,7 @@ pub(super) async fn remove(
         add.arg("ZADD").arg(&place.set).arg(0).arg(&place.member);
         link.send(add).await?;
     }
-    Ok(())
+    Ok(removed)
 }
 
 pub(super) async fn list(

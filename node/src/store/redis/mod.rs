@@ -500,9 +500,8 @@ impl StateStore for RedisStore {
         event: Option<value::StoredEvent>,
     ) -> StoreFuture<()> {
         self.run_for(device, true, move |device| async move {
-            device.remove_device(expect, event).await?;
+            let removed = Provision::Removed(device.remove_device(expect, event).await?);
             device.shared.recent().drop_device(device.id);
-            let removed = Provision::Removed(device.shared.now());
             device.shared.provisions().note_device(clock::boot(), device.id, removed);
             news::add(&device.shared, &device.link, &Changed::Device(device.id)).await
         })
@@ -538,8 +537,7 @@ impl StateStore for RedisStore {
 
     fn remove_document(&self, key: DocumentKey, expect: Expect) -> StoreFuture<()> {
         self.run(move |shared, link| async move {
-            documents::remove(&shared, &link, &key, expect).await?;
-            let removed = Provision::Removed(shared.now());
+            let removed = Provision::Removed(documents::remove(&shared, &link, &key, expect).await?);
             shared.provisions().note_document(clock::boot(), key.clone(), removed);
             news::add(&shared, &link, &Changed::Document(key)).await
         })

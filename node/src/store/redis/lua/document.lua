@@ -15,7 +15,7 @@ if wanted == 'absent' and found ~= 0
 end
 if ARGV[2] == 'remove' then
   redis.call('DEL', KEYS[1])
-  return {'ok'}
+  return {'ok', math.max(found, now)}
 end
 local created = stored and stored:sub(10, 17) or struct.pack('>I8', now)
 local value = '\1' .. struct.pack('>I8', math.max(found + 1, now)) .. created .. struct.pack('>I8', now) .. ARGV[4]
