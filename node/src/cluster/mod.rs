@@ -9,7 +9,7 @@
 //! neighbours   the other nodes, as the rooms that serve devices see them
 //! search       the ownership core with this process's clock and neighbours
 //! reply        the answer that another node waits for
-//! watch        tells peers of changes of registrations
+//! watch        tells peers of changes of registrations and operations
 //! news         applies what operators change at other nodes
 //! seat         a node's place in its cluster, from its start to its end
 //! residence    a device that is live here: whether to give it up, whether it still is ours
