@@ -172,7 +172,7 @@ fn register(n: u64) -> Vec<Change> {
         source: vec![0; 6],
         message_id: 7,
         token: vec![1; 8],
-        response: vec![0x68; 30],
+        code: 0x41,
         time: now,
         registration: id.to_string(),
         ..Default::default()

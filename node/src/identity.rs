@@ -125,12 +125,34 @@ impl SessionId {
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
+
+    /// What one device's record names the session by, beside the session itself.
+    pub fn tag(&self) -> SessionTag {
+        let (tag, _) = self.0.split_first_chunk().expect("invariant: 32 bytes are more than 8");
+        SessionTag(*tag)
+    }
 }
 
 impl fmt::Debug for SessionId {
     /// Its beginning: enough to tell sessions apart in a log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}…", HEXLOWER.encode(&self.0[..4]))
+    }
+}
+
+/// The first 8 bytes of a session's id: they tell the few sessions of one device apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionTag([u8; 8]);
+
+impl SessionTag {
+    /// The tag as the store gives it; `None` unless it has 8 bytes.
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
+
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8; 8] {
+        &self.0
     }
 }
 

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use godwit_proto::store::v1::{Credential, Device, credential::Mode};
-use ring::digest;
+use godwit_proto::store::v1::{Device, credential::Mode};
 
 use super::link::Security;
 
@@ -18,8 +17,6 @@ pub(super) struct Access {
     modes: u8,
     /// The version of its credential: sessions made by another are over.
     pub(super) version: u64,
-    /// By what it proves its name in each of these modes; of a device without DTLS, nothing.
-    identities: Box<[(Mode, Box<[u8]>)]>,
     /// The device is deleted unless it has registered by then, Unix milliseconds; 0: never.
     pub(super) activate_by: u64,
 }
@@ -43,7 +40,6 @@ impl Access {
             disabled: document.disabled,
             modes,
             version: credential.map_or(0, |credential| credential.version),
-            identities: credential.map(identities).unwrap_or_default(),
             activate_by: document.activate_by,
         }
     }
@@ -76,11 +72,6 @@ impl Access {
         self.disabled || self.modes == 0
     }
 
-    /// By what the device proves its name: a PSK identity, a common name, or the SHA-256 of a key or certificate.
-    pub(super) fn identity(&self, mode: Mode) -> &[u8] {
-        self.identities.iter().find(|(of, _)| *of == mode).map_or(&[], |(_, identity)| identity)
-    }
-
     fn allows(&self, mode: Mode) -> bool {
         self.modes & bit(mode) != 0
     }
@@ -96,23 +87,11 @@ const fn bit(mode: Mode) -> u8 {
     }
 }
 
-fn identities(credential: &Credential) -> Box<[(Mode, Box<[u8]>)]> {
-    let hash = |bytes: &[u8]| digest::digest(&digest::SHA256, bytes).as_ref().to_vec();
-    let identity = |mode| match mode {
-        Mode::Psk => credential.psk_identity.clone(),
-        Mode::Rpk => hash(&credential.public_key),
-        Mode::X509 if credential.certificate.is_empty() => credential.common_name.clone().into_bytes(),
-        Mode::X509 => hash(&credential.certificate),
-        Mode::NoSec | Mode::Unspecified => Vec::new(),
-    };
-    let given = credential.modes().map(|mode| (mode, identity(mode).into_boxed_slice()));
-    given.filter(|(_, identity)| !identity.is_empty()).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{endpoint::link::Secured, identity::AssociationId};
+    use godwit_proto::store::v1::Credential;
 
     fn device(modes: &[Mode]) -> Device {
         let modes = modes.iter().map(|mode| *mode as i32).collect();
@@ -147,12 +126,6 @@ mod tests {
         assert!(access.honours(Mode::Psk, 3) && !access.honours(Mode::Psk, 4));
         let disabled = Access { disabled: true, ..access };
         assert!(!disabled.honours(Mode::Psk, 3) && disabled.is_closed());
-    }
-
-    #[test]
-    fn an_identity_is_that_of_its_mode() {
-        let access = Access::of(&device(&[Mode::Psk, Mode::NoSec]), false);
-        assert_eq!((access.identity(Mode::Psk), access.identity(Mode::NoSec)), (&b"me"[..], &b""[..]));
     }
 
     #[test]

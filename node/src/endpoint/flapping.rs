@@ -4,7 +4,7 @@
 //! left is on record with the registration: the two may come to different nodes.
 
 use super::{core::Core, registered::Registered};
-use crate::{clock::Reading, identity::SessionId, store::value, telemetry::Event};
+use crate::{clock::Reading, identity::SessionTag, store::value, telemetry::Event};
 
 /// How long a session that was left is remembered, in milliseconds.
 const REMEMBERED_FOR: u64 = 3_600_000;
@@ -14,7 +14,7 @@ const TOLD_EVERY: u64 = 600_000;
 /// The session that a device's newest state-changing request took the place of. Times are Unix milliseconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Left {
-    session: SessionId,
+    session: SessionTag,
     at: u64,
     /// When the device last returned to a session that it had left.
     returned: Option<u64>,
@@ -27,7 +27,7 @@ impl Left {
     pub(super) fn from_stored(stored: &value::registration::Left) -> Option<Self> {
         let time = |at: u64| (at != 0).then_some(at);
         let (returned, told) = (time(stored.returned), time(stored.told));
-        Some(Self { session: SessionId::read(&stored.session)?, at: stored.at, returned, told })
+        Some(Self { session: SessionTag::read(&stored.session)?, at: stored.at, returned, told })
     }
 
     /// For the record.
@@ -43,7 +43,7 @@ impl Left {
 
 impl Core {
     /// The session that the registration is in.
-    pub(super) fn registered_in(&self) -> Option<SessionId> {
+    pub(super) fn registered_in(&self) -> Option<SessionTag> {
         self.registered.as_deref()?.session()
     }
 

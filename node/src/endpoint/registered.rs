@@ -16,7 +16,7 @@ use super::flapping::Left;
 use crate::{
     clock::Reading,
     entropy,
-    identity::{RegistrationId, SessionId},
+    identity::{RegistrationId, SessionTag},
     profile::Client,
     store::value::{self, credential::Mode},
 };
@@ -52,12 +52,10 @@ pub(super) struct Registered {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Proof {
     pub(super) mode: Mode,
-    /// See [`Access::identity`](super::access::Access::identity).
-    pub(super) identity: Box<[u8]>,
     /// The credential's version.
     pub(super) version: u64,
     /// The session that it registered in.
-    pub(super) session: Option<SessionId>,
+    pub(super) session: Option<SessionTag>,
 }
 
 impl Registered {
@@ -101,7 +99,7 @@ impl Registered {
     }
 
     /// The session that the device was in when it last said who it is.
-    pub(super) fn session(&self) -> Option<SessionId> {
+    pub(super) fn session(&self) -> Option<SessionTag> {
         self.proof.as_ref()?.session
     }
 
@@ -135,7 +133,6 @@ impl Registered {
             registered_at: self.registered_at,
             updated_at: self.updated_at,
             security_mode: self.proof.as_ref().map_or(0, |proof| proof.mode as u32),
-            identity: self.proof.as_ref().map_or_else(Vec::new, |proof| proof.identity.to_vec()),
             credential_version: self.proof.as_ref().map_or(0, |proof| proof.version),
             session: self
                 .proof
@@ -204,11 +201,6 @@ impl Proof {
         if matches!(mode, Mode::Unspecified | Mode::NoSec) {
             return None;
         }
-        Some(Self {
-            mode,
-            identity: stored.identity.as_slice().into(),
-            version: stored.credential_version,
-            session: SessionId::read(&stored.session),
-        })
+        Some(Self { mode, version: stored.credential_version, session: SessionTag::read(&stored.session) })
     }
 }

@@ -79,8 +79,7 @@ impl Core {
         if tasks.is_empty() {
             registered.started = Some(name_and_revision(&self.profile));
         }
-        let response = Response::new(Code::CREATED).location("rd").location(registered.id.as_str());
-        let applied = Box::new(self.applied_by(now, &link, call, registered.id, &response));
+        let applied = Box::new(self.applied_by(now, &link, call, registered.id, Code::CREATED));
         let mut changes = vec![
             Change::Registration(Box::new(registered.to_stored(&self.name))),
             Change::Applied((*applied).clone()),
@@ -101,7 +100,7 @@ impl Core {
         self.link_to(now, link);
         self.take_address(&link);
         self.activated = true;
-        self.reply(link, call, Response::new(Code::CREATED).location("rd").location(registered.id.as_str()));
+        self.reply(link, call, answer(Code::CREATED, registered.id.as_str()));
         self.applied = Some(applied);
         let before = self.registered.take().and_then(|before| before.left);
         self.registered = Some(Box::new(registered));
@@ -181,7 +180,7 @@ impl Core {
                 registered.models =
                     self.services.process.models.set(&self.profile, &registered.client.objects);
             }
-            let applied = self.applied_by(now, &link, call, id, &Response::new(Code::CHANGED));
+            let applied = self.applied_by(now, &link, call, id, Code::CHANGED);
             answered = Some(Box::new(applied.clone()));
             changes.push(Change::Registration(Box::new(registered.to_stored(&self.name))));
             changes.push(Change::Applied(applied));
@@ -262,7 +261,7 @@ impl Core {
         if self.registered.as_deref().is_none_or(|registered| registered.id != id) {
             return self.effect(Effect::Foreign(link, call, id));
         }
-        let applied = self.applied_by(now, &link, call, id, &Response::new(Code::DELETED));
+        let applied = self.applied_by(now, &link, call, id, Code::DELETED);
         let (record, stored) = self.end_event(now, Event::Deregistered, b"deregistered");
         let event = stored.id.clone();
         let changes = vec![
@@ -356,12 +355,12 @@ impl Core {
         if code == Code::CREATED && registration != Some(applied.registration.as_str()) {
             return None;
         }
-        let same = applied.message_id == u32::from(call.message_id)
+        let same = applied.code == u32::from(code.0)
+            && applied.message_id == u32::from(call.message_id)
             && applied.token == call.token.as_bytes()
             && applied.source == self.source_of(&link);
         let fresh = now.unix_ms.saturating_sub(applied.time) < APPLIED_FOR_MS;
-        let response = (same && fresh).then(|| decode_answer(&applied.response)).flatten();
-        response.filter(|response| response.code == code)
+        (same && fresh).then(|| answer(code, &applied.registration))
     }
 
     /// Whether a later request of the same session was applied already: this one comes too late to change anything.
@@ -381,7 +380,7 @@ impl Core {
         link: &Link,
         call: Call,
         registration: RegistrationId,
-        response: &Response,
+        answer: Code,
     ) -> value::Applied {
         let association = link.security.secured().map(|secured| secured.association.as_bytes().to_vec());
         value::Applied {
@@ -390,7 +389,7 @@ impl Core {
             association: association.unwrap_or_default(),
             message_id: call.message_id.into(),
             token: call.token.as_bytes().to_vec(),
-            response: encode_answer(response),
+            code: answer.0.into(),
             time: now.unix_ms,
             registration: registration.to_string(),
         }
@@ -400,7 +399,7 @@ impl Core {
     fn source_of(&self, link: &Link) -> Vec<u8> {
         match link.security.secured() {
             Some(secured) => match self.sessions.find(secured.association) {
-                Some(held) => held.id.as_bytes().to_vec(),
+                Some(held) => held.id.tag().as_bytes().to_vec(),
                 None => secured.association.as_bytes().to_vec(),
             },
             None => address_bytes(link.remote),
@@ -411,9 +410,8 @@ impl Core {
         let secured = link.security.secured()?;
         Some(Box::new(Proof {
             mode: secured.mode,
-            identity: self.access.identity(secured.mode).into(),
             version: secured.credential,
-            session: self.sessions.find(secured.association).map(|held| held.id),
+            session: self.sessions.find(secured.association).map(|held| held.id.tag()),
         }))
     }
 
@@ -466,34 +464,8 @@ impl Core {
     }
 }
 
-/// An answer of the registration interface: its code, then the location's segments, each behind a slash.
-fn encode_answer(response: &Response) -> Vec<u8> {
-    let mut bytes = vec![response.code.0];
-    for segment in &response.location_path {
-        bytes.push(b'/');
-        bytes.extend_from_slice(segment.as_bytes());
-    }
-    bytes
-}
-
-fn decode_answer(bytes: &[u8]) -> Option<Response> {
-    let (code, location) = bytes.split_first()?;
-    Some(Response::new(Code(*code)).location(std::str::from_utf8(location).ok()?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_stored_answer_reads_back() {
-        for response in [
-            Response::new(Code::CREATED).location("rd/0123456789ab"),
-            Response::new(Code::CHANGED),
-            Response::new(Code::DELETED),
-        ] {
-            assert_eq!(decode_answer(&encode_answer(&response)), Some(response));
-        }
-        assert_eq!(decode_answer(&[]), None);
-    }
+/// What answers a request of the registration interface: a register's names a location, the others nothing.
+fn answer(code: Code, registration: &str) -> Response {
+    let response = Response::new(code);
+    if code == Code::CREATED { response.location("rd").location(registration) } else { response }
 }

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     clock::Reading,
     config::ReplayFloor,
-    identity::{AssociationId, SessionId},
+    identity::{AssociationId, SessionId, SessionTag},
     shard::ActorKey,
     store::{Change, Numbers, SESSIONS, Session, StoreError, value::credential::Mode},
 };
@@ -182,7 +182,7 @@ impl Sessions {
     }
 
     /// The session by which a device is reached: the one that it registered in, else the one last heard.
-    fn to_reach(&self, registered_in: Option<SessionId>, access: &Access, now: Reading) -> Option<&Held> {
+    fn to_reach(&self, registered_in: Option<SessionTag>, access: &Access, now: Reading) -> Option<&Held> {
         let usable = |held: &&Held| {
             !held.provisional
                 && !held.closed
@@ -190,7 +190,7 @@ impl Sessions {
                 && held.peer.is_some()
                 && access.honours(held.mode, held.credential_version)
         };
-        self.0.iter().filter(usable).max_by_key(|held| (Some(held.id) == registered_in, held.heard_at))
+        self.0.iter().filter(usable).max_by_key(|held| (Some(held.id.tag()) == registered_in, held.heard_at))
     }
 }
 

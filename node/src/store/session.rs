@@ -1,8 +1,8 @@
 //! A DTLS session as the record keeps it: what a script compares or changes lies open and fixed, the keys are sealed.
 //!
 //! ```text
-//! 0    version (1)
-//! 1    flags: 1 provisional, 2 resumed, 4 closed
+//! 0    version (2)
+//! 1    flags: 1 provisional, 2 resumed, 4 closed, 8 its Connection ID is its association
 //! 2    write mark (8)     10   read floor (8)     18   read window (8)
 //! 26   heard at (8)       34   expires at (8), 0: never
 //! 42   session id (32)
@@ -24,10 +24,12 @@ use crate::identity::{AssociationId, SessionId};
 /// Live sessions that a device has at most, those that may only be resumed included, and as many provisional ones.
 pub const SESSIONS: usize = 2;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const PROVISIONAL: u8 = 1;
 const RESUMED: u8 = 2;
 const CLOSED: u8 = 4;
+/// Never set in version 1, where the message has the Connection ID of every session.
+const CID_IS_ASSOCIATION: u8 = 8;
 const NUMBERS_AT: usize = 2;
 const ID_AT: usize = 42;
 const FIXED: usize = ID_AT + 32;
@@ -112,8 +114,9 @@ impl Session {
 /// Writes a session; its association is the field's key.
 pub(super) fn encode(session: &Session) -> Vec<u8> {
     let flag = |set: bool, bit: u8| if set { bit } else { 0 };
+    let named = session.cid == session.association.as_bytes();
     let rest = value::Session {
-        cid: session.cid.clone(),
+        cid: if named { Vec::new() } else { session.cid.clone() },
         peer: session.peer.map(address_bytes).unwrap_or_default(),
         local: session.local.map(address_bytes).unwrap_or_default(),
         mode: session.mode.into(),
@@ -130,7 +133,8 @@ pub(super) fn encode(session: &Session) -> Vec<u8> {
     bytes.push(
         flag(session.provisional, PROVISIONAL)
             | flag(session.resumed, RESUMED)
-            | flag(session.closed, CLOSED),
+            | flag(session.closed, CLOSED)
+            | flag(named, CID_IS_ASSOCIATION),
     );
     for number in [write_mark, read_floor, read_window, session.heard_at, session.expires_at] {
         bytes.extend(number.to_be_bytes());
@@ -144,7 +148,7 @@ pub(super) fn encode(session: &Session) -> Vec<u8> {
 pub(super) fn decode(association: &[u8], bytes: &[u8]) -> Result<Session, StoreError> {
     let version = bytes.first().copied().unwrap_or(0);
     let unreadable = StoreError::Unreadable { what: "session", version };
-    if version != VERSION {
+    if !(1..=VERSION).contains(&version) {
         return Err(unreadable);
     }
     parse(association, bytes).ok_or(unreadable)
@@ -170,7 +174,7 @@ fn parse(association: &[u8], bytes: &[u8]) -> Option<Session> {
         peer_cid: rest.peer_cid.map(u8::try_from).transpose().ok()?,
         credential_version: rest.credential_version,
         established_at: rest.established_at,
-        cid: rest.cid,
+        cid: if flags & CID_IS_ASSOCIATION == 0 { rest.cid } else { association.to_vec() },
         sealed: rest.sealed,
         answer: rest.answer,
     })
@@ -207,11 +211,11 @@ mod tests {
         }
     }
 
-    /// The bytes of version 1, on which scripts and older nodes rely.
+    /// The bytes of version 2, on which scripts and older nodes rely.
     #[test]
-    fn version_1_stays_as_it_is() {
+    fn version_2_stays_as_it_is() {
         let golden = concat!(
-            "01",
+            "02",
             "03",
             "0000000000000102",
             "0000000000000304",
@@ -233,6 +237,16 @@ mod tests {
         let bytes = encode(&full());
         assert_eq!(data_encoding::HEXLOWER.encode(&bytes), golden);
         assert_eq!(decode(b"assoc-01", &bytes), Ok(full()));
+        let older = [&[1][..], &bytes[1..]].concat();
+        assert_eq!(decode(b"assoc-01", &older), Ok(full()));
+    }
+
+    #[test]
+    fn a_connection_id_that_is_the_association_is_kept_once() {
+        let session = Session { cid: b"assoc-01".to_vec(), ..full() };
+        let bytes = encode(&session);
+        assert_eq!(bytes.len() + 10, encode(&full()).len());
+        assert_eq!(decode(b"assoc-01", &bytes), Ok(session));
     }
 
     #[test]
@@ -242,8 +256,8 @@ mod tests {
             assert_ne!(decode(b"assoc-01", &good[..end]), Ok(full()), "{end}");
         }
         assert!(decode(b"short", &good).is_err());
-        let newer = [&[2][..], &good[1..]].concat();
-        assert_eq!(decode(b"assoc-01", &newer), Err(StoreError::Unreadable { what: "session", version: 2 }));
+        let newer = [&[3][..], &good[1..]].concat();
+        assert_eq!(decode(b"assoc-01", &newer), Err(StoreError::Unreadable { what: "session", version: 3 }));
     }
 
     #[test]

@@ -288,7 +288,7 @@ fn applied(n: u8, time: u64) -> value::Applied {
         source: vec![127, 0, 0, 1, 22, 51],
         message_id: u32::from(n),
         token: vec![n; 8],
-        response: vec![0x68, 0x41],
+        code: 0x41,
         time,
         registration: registration_id(n).to_string(),
         ..Default::default()

@@ -2,7 +2,7 @@
 
 use prost::Message;
 
-use super::record::{applied_until, plain, with_id};
+use super::record::{applied_until, of_applied, of_observation, of_registration, queued};
 use crate::{
     identity::RegistrationId,
     store::{Change, Numbers, Pointer, StoreError, pointer::address_bytes, session, value},
@@ -72,7 +72,7 @@ impl Changes {
                 self.new |= new;
                 self.labels.push(if new { "register" } else { "update" });
                 self.weighty = true;
-                let value = with_id(&registration.id, &**registration);
+                let value = of_registration(registration);
                 self.put("R", [registration.id.clone().into_bytes(), value]);
             }
             Change::RemoveRegistration => {
@@ -83,26 +83,25 @@ impl Changes {
             }
             Change::Applied(applied) => {
                 self.applied = Self::registration_id(&applied.registration)?;
-                let (until, value) = (applied_until(applied), with_id(&applied.registration, applied));
-                let until = until.to_be_bytes().to_vec();
-                self.put("A", [applied.registration.clone().into_bytes(), until, value]);
+                let until = applied_until(applied).to_be_bytes().to_vec();
+                let id = applied.registration.clone().into_bytes();
+                self.put("A", [id, until, of_applied(applied)]);
             }
             Change::Observation(observation) => {
-                let value = plain(None, observation);
-                self.put("O", [observation.token.clone(), value]);
+                self.put("O", [observation.token.clone(), of_observation(observation)]);
             }
             Change::RemoveObservation(token) => self.put("o", [token.clone()]),
             Change::ClearObservations => self.put("Z", []),
             Change::Operation(operation) => {
                 self.weighty = true;
                 self.due(operation.due_at);
-                let value = plain(Some(operation.due_at), &**operation);
+                let value = queued(operation.due_at, &**operation);
                 self.put("Q", [operation.id.clone().into_bytes(), value]);
             }
             Change::RemoveOperation(id) => self.put("q", [id.clone().into_bytes()]),
             Change::Event(event) => {
                 self.due(event.time);
-                let value = plain(Some(event.time), event);
+                let value = queued(event.time, event);
                 self.put("X", [event.id.clone().into_bytes(), value]);
             }
             Change::Address { peer, local, by_address } => {

@@ -410,8 +410,7 @@ impl Device {
         expect: Expect,
         event: Option<value::StoredEvent>,
     ) -> Result<u64, StoreError> {
-        let event =
-            event.map(|event| (event.id.clone().into_bytes(), record::plain(Some(event.time), &event)));
+        let event = event.map(|event| (event.id.clone().into_bytes(), record::queued(event.time, &event)));
         let args: Vec<&[u8]> = event.iter().flat_map(|(id, value)| [id.as_slice(), value]).collect();
         let mut reply = self.run_device("remove", expect, &args).await?;
         let written = Written::read(&mut reply)?;

@@ -4,9 +4,9 @@
 //! h                header (store/header.rs)
 //! s                what follows from the other fields, for scripts (lua/record.lua)
 //! d                version (1), revision, created at, updated at (8 each), Device
-//! r, a             version (1), length and text of the registration's id, Registration or Applied
+//! r, a             version (2), length and text of the registration's id, Registration or Applied without it
 //! c:<association>  session (store/session.rs)
-//! o:<token>        version (1), Observation
+//! o:<token>        version (2), Observation without its token
 //! q:<id>, x:<id>   version (1), due at (8), StoredOperation or StoredEvent
 //! ```
 
@@ -16,6 +16,8 @@ use redis::Value;
 use crate::store::{APPLIED_FOR_MS, DeviceRecord, Header, StoreError, header, session, value};
 
 const VERSION: u8 = 1;
+/// Of `r`, `a` and `o`: their messages leave out what the field says before them or in its name. In version 1 they had it.
+const LEAN: u8 = 2;
 /// Where the sessions begin in the field `s`.
 const STATE: usize = 40;
 
@@ -44,12 +46,12 @@ impl Stored {
                 (b"h", _) => (record.header, stored.removed) = header::decode(value)?,
                 (b"s", _) => (stored.due, stored.bare) = read_state(value)?,
                 (b"d", _) => record.document = Some(document(value)?),
-                (b"r", _) => record.registration = Some(behind_id(value, "registration")?),
-                (b"a", _) => record.applied = Some(behind_id(value, "applied request")?),
+                (b"r", _) => record.registration = Some(registration(value)?),
+                (b"a", _) => record.applied = Some(applied(value)?),
                 ([b'c', b':', ..], Some(key)) => record.sessions.push(session::decode(key, value)?),
-                ([b'o', b':', ..], _) => record.observations.push(behind(1, value, "observation")?),
-                ([b'q', b':', ..], _) => record.operations.push(behind(9, value, "operation")?),
-                ([b'x', b':', ..], _) => record.events.push(behind(9, value, "event")?),
+                ([b'o', b':', ..], Some(token)) => record.observations.push(observation(token, value)?),
+                ([b'q', b':', ..], _) => record.operations.push(behind(VERSION, 9, value, "operation")?),
+                ([b'x', b':', ..], _) => record.events.push(behind(VERSION, 9, value, "event")?),
                 _ => return Err(StoreError::Unreadable { what: "field", version: 0 }),
             }
         }
@@ -130,38 +132,77 @@ fn read_state(bytes: &[u8]) -> Result<(u64, u64), StoreError> {
 
 /// A document that begins with its revision and times, which its message leaves to them.
 pub(super) fn document(bytes: &[u8]) -> Result<value::Device, StoreError> {
-    let mut document: value::Device = behind(25, bytes, "device document")?;
+    let mut document: value::Device = behind(VERSION, 25, bytes, "device document")?;
     let number =
         |at: usize| u64::from_be_bytes(bytes[at..at + 8].try_into().expect("invariant: eight bytes"));
     (document.revision, document.created_at, document.updated_at) = (number(1), number(9), number(17));
     Ok(document)
 }
 
-/// A value that begins with the id of a registration.
-pub(super) fn with_id(id: &str, message: &impl Message) -> Vec<u8> {
+/// A registration as its field has it.
+pub(super) fn of_registration(registration: &value::Registration) -> Vec<u8> {
+    with_id(&registration.id, &value::Registration { id: String::new(), ..registration.clone() })
+}
+
+fn registration(bytes: &[u8]) -> Result<value::Registration, StoreError> {
+    let (id, message) = behind_id(bytes, "registration")?;
+    Ok(value::Registration { id, ..message })
+}
+
+/// An applied request as its field has it.
+pub(super) fn of_applied(applied: &value::Applied) -> Vec<u8> {
+    with_id(&applied.registration, &value::Applied { registration: String::new(), ..applied.clone() })
+}
+
+fn applied(bytes: &[u8]) -> Result<value::Applied, StoreError> {
+    let (registration, message) = behind_id(bytes, "applied request")?;
+    Ok(value::Applied { registration, ..message })
+}
+
+/// An observation as its field has it.
+pub(super) fn of_observation(observation: &value::Observation) -> Vec<u8> {
+    let message = value::Observation { token: Vec::new(), ..observation.clone() };
+    encode(vec![LEAN], &message)
+}
+
+fn observation(token: &[u8], bytes: &[u8]) -> Result<value::Observation, StoreError> {
+    let message: value::Observation = behind(LEAN, 1, bytes, "observation")?;
+    Ok(value::Observation { token: token.to_vec(), ..message })
+}
+
+fn with_id(id: &str, message: &impl Message) -> Vec<u8> {
     let id = id.as_bytes();
     let length = u8::try_from(id.len()).expect("invariant: ids of registrations were read as such");
-    let mut bytes = [&[VERSION, length], id].concat();
+    encode([&[LEAN, length], id].concat(), message)
+}
+
+fn behind_id<M: Message + Default>(bytes: &[u8], what: &'static str) -> Result<(String, M), StoreError> {
+    let end = 2 + usize::from(bytes.get(1).copied().unwrap_or(0));
+    let message = behind(LEAN, end, bytes, what)?;
+    let id = std::str::from_utf8(&bytes[2..end]);
+    let id = id.map_err(|_| StoreError::Unreadable { what, version: bytes[0] })?;
+    Ok((id.to_owned(), message))
+}
+
+/// What is queued: version, the time at which it is due, the message.
+pub(super) fn queued(due_at: u64, message: &impl Message) -> Vec<u8> {
+    encode([&[VERSION][..], &due_at.to_be_bytes()].concat(), message)
+}
+
+fn encode(mut bytes: Vec<u8>, message: &impl Message) -> Vec<u8> {
     message.encode(&mut bytes).expect("invariant: a Vec grows");
     bytes
 }
 
-fn behind_id<M: Message + Default>(bytes: &[u8], what: &'static str) -> Result<M, StoreError> {
-    behind(2 + usize::from(bytes.get(1).copied().unwrap_or(0)), bytes, what)
-}
-
-/// Version, and for what is queued the time at which it is due; the message.
-pub(super) fn plain(due_at: Option<u64>, message: &impl Message) -> Vec<u8> {
-    let mut bytes = vec![VERSION];
-    bytes.extend(due_at.into_iter().flat_map(u64::to_be_bytes));
-    message.encode(&mut bytes).expect("invariant: a Vec grows");
-    bytes
-}
-
-/// Decodes what lies behind the first bytes.
-fn behind<M: Message + Default>(skip: usize, bytes: &[u8], what: &'static str) -> Result<M, StoreError> {
+/// Decodes what lies behind the first bytes, in this version or an earlier one.
+fn behind<M: Message + Default>(
+    newest: u8,
+    skip: usize,
+    bytes: &[u8],
+    what: &'static str,
+) -> Result<M, StoreError> {
     let version = bytes.first().copied().unwrap_or(0);
-    let rest = bytes.get(skip..).filter(|_| version == VERSION);
+    let rest = bytes.get(skip..).filter(|_| (1..=newest).contains(&version));
     let message = rest.and_then(|rest| M::decode(rest).ok());
     message.ok_or(StoreError::Unreadable { what, version })
 }
