@@ -493,7 +493,7 @@ impl Core {
                 self.reply(link, call, busy.max_age(30));
             }
             // Stays in the outbox for a later owner.
-            Then::Expired(_) if self.registered.is_none() => self.release(now, StopReason::Ended),
+            Then::Expired(_) => self.release_unregistered(now),
             _ => {}
         }
     }
@@ -521,9 +521,7 @@ impl Core {
             Then::Expire(record, event) => self.expiry_stored(*record, event),
             Then::Expired(event) => {
                 self.effect(Effect::RemoveEvent(event));
-                if self.registered.is_none() {
-                    self.release(now, StopReason::Ended);
-                }
+                self.release_unregistered(now);
             }
             Then::Submitted(id) => self.accepted(id),
             // Its time was over while the attempt was being written.
@@ -673,6 +671,13 @@ impl Core {
     /// Gives the device up once nothing is outstanding.
     pub(super) fn release(&mut self, _now: Reading, reason: StopReason) {
         self.leaving.get_or_insert(reason);
+    }
+
+    /// Gives the device up if it has no registration, nor one that is being written.
+    fn release_unregistered(&mut self, now: Reading) {
+        if self.registered.is_none() && !self.answers_wait() {
+            self.release(now, StopReason::Ended);
+        }
     }
 
     fn leave_if_quiet(&mut self, now: Reading) {

@@ -454,6 +454,23 @@ fn a_de_register_is_answered_after_its_write_and_ends_the_endpoint() {
 }
 
 #[test]
+fn a_device_that_registers_again_while_its_end_is_being_told_is_not_given_up() {
+    let mut bench = Bench::registered("default", "lt=60");
+    let (call, registration) = (bench.call(), bench.registration_id());
+    bench.say(Uplink::Deregister { call, registration });
+    bench.write_all();
+    bench.register("lt=60");
+    let (id, _) = bench.publications.remove(0);
+    bench.apply(Input::Published(id, Ok(())));
+    bench.write_all();
+    assert_eq!(bench.replies(), [Code::DELETED, Code::CREATED]);
+    assert_eq!(bench.stopped(), None);
+    bench.submit("a", read("/3/0/0"), false);
+    bench.write_all();
+    assert_eq!(bench.requests().len(), 1);
+}
+
+#[test]
 fn the_event_of_a_de_register_is_published_by_a_later_owner_should_the_first_die() {
     let mut bench = Bench::registered("default", "lt=60");
     let (call, registration) = (bench.call(), bench.registration_id());
