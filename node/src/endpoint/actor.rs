@@ -1,6 +1,12 @@
 //! The actor of one endpoint: a mailbox, a deadline, the core, and what performs its effects.
 
-use std::{cell::Cell, collections::HashMap, rc::Rc, sync::Arc, time::Instant};
+use std::{
+    cell::Cell,
+    collections::HashMap,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message};
 use godwit_coap::{Code, Response};
@@ -8,7 +14,7 @@ use godwit_proto::v1::Operation;
 use tokio::sync::oneshot;
 
 use super::{
-    Endpoints, NOBODY,
+    Delivery, Endpoints, NOBODY, WAITING,
     activation::leave_unanswered,
     core::{Address, Core},
     directory::Reservation,
@@ -31,6 +37,8 @@ use crate::{
 
 /// What a device may say while it is looked up whose it is.
 const UNSURE: usize = 16;
+/// How long what the device says waits for whoever has it next: soon after, the device repeats it.
+const WAITING_FOR: Duration = Duration::from_millis(1500);
 
 /// What an endpoint's mailbox takes.
 #[derive(Debug, Message)]
@@ -75,8 +83,8 @@ pub(super) struct EndpointActor {
     observed: u32,
     waiters: Option<Box<Waiters>>,
     released: Vec<oneshot::Sender<()>>,
-    /// Commands that came while the device was being given up: for whoever has it next.
-    later: Vec<Mail>,
+    /// What came while the device was being given up, and when: for whoever has it next.
+    later: Vec<(Instant, Mail)>,
     /// When this ownership was last known to be the newest; `None`: nobody else could claim the device.
     confirmed: Option<Confirmed>,
     /// What came while that is not known.
@@ -293,9 +301,24 @@ impl EndpointActor {
             Mail::Core(Input::Uplink(link, uplink)) => {
                 leave_unanswered(&self.endpoints, self.core.device, link, &uplink);
             }
-            mail @ (Mail::Submit(..) | Mail::Cancel(..)) => self.later.push(mail),
+            Mail::Submit(..) | Mail::Cancel(..) => self.later.push((clock::now(), mail)),
             Mail::Release(_, done) | Mail::Refresh(done) => self.released.push(done),
             Mail::Core(_) | Mail::Header(..) | Mail::Gone => {}
+        }
+    }
+
+    /// Whether whoever has the device next can do what comes while it is being given up: a command, and a request whose
+    /// connection outlives this actor.
+    fn is_for_the_next(&self, mail: &Mail) -> bool {
+        match mail {
+            Mail::Submit(..) | Mail::Cancel(..) => true,
+            Mail::Core(Input::Uplink(link, uplink)) => {
+                uplink.call().is_some()
+                    && link.security.secured().is_none()
+                    && self.core.link.is_none_or(|own| own.connection != link.connection)
+                    && self.later.len() < WAITING
+            }
+            _ => false,
         }
     }
 
@@ -457,14 +480,14 @@ impl Handler<Mail> for EndpointActor {
     type Result = ();
 
     fn handle(&mut self, mail: Mail, ctx: &mut Context<Self>) {
+        if self.core.leaving() && self.is_for_the_next(&mail) {
+            return self.later.push((clock::now(), mail));
+        }
         if self.stop.is_some() {
             return match mail {
                 Mail::Gone => ctx.stop(),
                 mail => self.turn_away(mail),
             };
-        }
-        if self.core.leaving() && matches!(mail, Mail::Submit(..) | Mail::Cancel(..)) {
-            return self.later.push(mail);
         }
         let Some(mail) = self.hold_unsure(mail, ctx) else { return };
         let now = clock::read();
@@ -525,9 +548,21 @@ impl Drop for EndpointActor {
             drop(links.retire(self.core.device));
         }
         self.endpoints.closed(self.key, self.core.device, reason);
-        if self.stop.is_some() {
-            for mail in self.later.drain(..) {
+        let Some(stopped) = self.stop else { return };
+        // Else another shard or node takes the device: what the device repeats goes there.
+        let stays = matches!(stopped, StopReason::Ended | StopReason::Idle | StopReason::Bound)
+            && self.released.is_empty();
+        for (since, mail) in self.later.drain(..) {
+            let Mail::Core(Input::Uplink(link, uplink)) = mail else {
                 self.endpoints.command(self.core.device, mail);
+                continue;
+            };
+            let given = match stays && since.elapsed() < WAITING_FOR {
+                true => self.endpoints.deliver(self.core.device, link, uplink),
+                false => Delivery::Dropped(Box::new(uplink)),
+            };
+            if let Delivery::Dropped(uplink) | Delivery::Overloaded(uplink) = given {
+                leave_unanswered(&self.endpoints, self.core.device, link, &uplink);
             }
         }
     }

@@ -52,7 +52,10 @@ enum Held {
     Failing,
 }
 
-/// A store whose look-ups of some identities end when the test says so.
+/// In place of an identity: the writes by which devices are given up.
+const PASSIVE: &str = "(passive)";
+
+/// A store whose look-ups of some identities, and the writes of [`PASSIVE`], end when the test says so.
 struct SlowStore {
     inner: Embedded,
     held: Mutex<HashMap<Vec<u8>, watch::Receiver<Held>>>,
@@ -94,7 +97,16 @@ impl StateStore for SlowStore {
         self.inner.claim(device, owner, claim)
     }
     fn commit(&self, device: DeviceId, fence: Fence, changes: Vec<Change>) -> StoreFuture<()> {
-        self.inner.commit(device, fence, changes)
+        let passive = changes.contains(&Change::Passive);
+        let held = passive.then(|| self.held.lock().unwrap().get(PASSIVE.as_bytes()).cloned()).flatten();
+        let written = self.inner.commit(device, fence, changes);
+        Box::pin(async move {
+            if let Some(mut held) = held {
+                // Or the test has dropped its end.
+                let _ = held.wait_for(|held| *held != Held::Waiting).await;
+            }
+            written.await
+        })
     }
     fn due(&self, now_ms: u64, after: Option<Due>, limit: usize) -> StoreFuture<Vec<Due>> {
         self.inner.due(now_ms, after, limit)
@@ -178,6 +190,12 @@ impl Node {
         Self::over(sockets, budgets())
     }
 
+    /// One shard, without DTLS.
+    fn plain() -> Self {
+        let listener = Listener { address: "127.0.0.1:0".parse().unwrap(), kind: Kind::Plain };
+        Self::over(shard::bind_all(&[listener], 1, 1 << 20).unwrap(), budgets())
+    }
+
     fn over(sockets: Vec<Vec<BoundSocket>>, budgets: Budgets) -> Self {
         let shards = sockets.len();
         let system = actix::System::new();
@@ -211,9 +229,13 @@ impl Node {
 
     /// Provisions a device with the key [`KEY`], whose identity is its endpoint name.
     fn declare(&self, endpoint: &str) {
+        self.declare_for(endpoint, Mode::Psk);
+    }
+
+    fn declare_for(&self, endpoint: &str, mode: Mode) {
         let device = DeviceId::of(endpoint);
         let credential = value::Credential {
-            modes: vec![Mode::Psk as i32],
+            modes: vec![mode as i32],
             psk_identity: endpoint.into(),
             secret: self.settings.sealer.seal(device, KEY),
             version: 1,
@@ -399,6 +421,60 @@ impl Device {
     }
 }
 
+/// A device without DTLS that repeats nothing.
+struct Plain {
+    socket: UdpSocket,
+    endpoint: String,
+    peer: Peer,
+    tokens: u64,
+}
+
+impl Plain {
+    fn new(node: &Node, endpoint: &str) -> Self {
+        node.declare_for(endpoint, Mode::NoSec);
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.connect(node.address).unwrap();
+        Self { socket, endpoint: endpoint.to_owned(), peer: Peer::new(Arc::default(), 1, 1), tokens: 0 }
+    }
+
+    fn send(&mut self, request: Request) {
+        self.tokens += 1;
+        self.peer.request(clock::now(), Token::from(self.tokens), request, true).unwrap();
+        self.flush();
+    }
+
+    fn flush(&mut self) {
+        while let Some(message) = self.peer.poll_transmit() {
+            self.socket.send(&message).unwrap();
+        }
+    }
+
+    /// The next response, if one comes within `patience`.
+    fn hear(&mut self, patience: Duration) -> Option<Response> {
+        let begun = clock::now();
+        loop {
+            while let Some(event) = self.peer.poll_event() {
+                if let Event::Response { response, .. } = event {
+                    return Some(response);
+                }
+            }
+            let left = patience.checked_sub(begun.elapsed()).filter(|left| !left.is_zero())?;
+            self.socket.set_read_timeout(Some(left)).unwrap();
+            let mut buffer = [0; 2048];
+            if let Ok(length) = self.socket.recv(&mut buffer) {
+                self.peer.handle_datagram(clock::now(), &buffer[..length]);
+                self.flush();
+            }
+        }
+    }
+
+    fn register(&mut self) {
+        let mut request = Request::post("rd").content(40, "</1/0>,</3/0>");
+        request.uri_query = vec![format!("ep={}", self.endpoint), "lwm2m=1.1".into()];
+        self.send(request);
+    }
+}
+
 pub(crate) fn budgets() -> Budgets {
     Budgets { handshakes_per_prefix: 1000, ..Budgets::default() }
 }
@@ -481,4 +557,31 @@ fn shards_pass_on_what_the_kernel_does_not_steer() {
         device.rebind();
         assert_eq!(device.ask(Request::get("/.well-known/core")), Code::CONTENT);
     }
+}
+
+#[test]
+fn a_register_that_comes_while_its_device_is_given_up_is_answered_without_being_repeated() {
+    let node = Node::plain();
+    let answered = |attempt: u32| {
+        let hold = node.store.hold(PASSIVE);
+        let mut device = Plain::new(&node, &format!("returns-{attempt}"));
+        device.register();
+        let location = device.hear(PATIENCE).unwrap().location_path;
+        device.send(Request::delete("rd").segment(&location[1]));
+        assert_eq!(device.hear(PATIENCE).unwrap().code, Code::DELETED);
+        let begun = clock::now();
+        while hold.receiver_count() < 2 {
+            assert!(begun.elapsed() < PATIENCE, "it is not given up");
+            assert!(device.hear(Duration::from_millis(5)).is_none());
+        }
+        device.register();
+        // What comes later is answered: the register has reached its endpoint.
+        let mut other = Plain::new(&node, &format!("other-{attempt}"));
+        other.register();
+        assert_eq!(other.hear(PATIENCE).unwrap().code, Code::CREATED);
+        hold.send(Held::Free).unwrap();
+        device.hear(Duration::from_secs(3)).is_some_and(|response| response.code == Code::CREATED)
+    };
+    // It waits for 1.5 s, which a machine that stands still may use up.
+    assert!((0..10).any(answered));
 }
