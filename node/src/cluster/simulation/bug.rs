@@ -78,10 +78,11 @@ impl Bug {
         Self::OutageNotKept,
         Self::EndForgotten,
     ];
+    /// Those that show where links are cut and every node hears the devices.
+    pub(super) const IN_SPLIT_SCHEDULES: [Self; 1] = [Self::RefusedWriteCounts];
     /// Those that show in schedules; the others show in the simulation of lanes.
-    pub(super) const IN_SCHEDULES: [Self; 17] = [
+    pub(super) const IN_SCHEDULES: [Self; 16] = [
         Self::AnswerBeforeWrite,
-        Self::RefusedWriteCounts,
         Self::ClaimByEarlierLoad,
         Self::ThawWithoutClaim,
         Self::GoneButKept,

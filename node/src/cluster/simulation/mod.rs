@@ -27,8 +27,8 @@
 //! - While a link is cut, or an owner dead, a repeated record within the read floor's lag can have a device claimed. It changes
 //!   no state and moves no address, as after a crash.
 //!
-//! `GODWIT_SEED=17` replays one schedule and prints what happened. `GODWIT_SCHEDULES=100000` runs so many of both kinds together,
-//! from `GODWIT_FIRST` on.
+//! `GODWIT_SEED=17` replays one schedule and prints what happened. `GODWIT_SCHEDULES=100000` runs so many of the first two kinds
+//! together, and of the third as many in proportion, from `GODWIT_FIRST` on.
 
 mod bug;
 mod callers;
@@ -59,6 +59,8 @@ use crate::clock;
 const SCHEDULES: u64 = 4_000;
 const BUSY_SCHEDULES: u64 = 1_000;
 const ALL_SCHEDULES: u64 = SCHEDULES + BUSY_SCHEDULES;
+/// And so many beside them in which nodes don't hear each other and all hear the devices.
+const SPLIT_SCHEDULES: u64 = 200;
 /// Schedules within which each planted bug is found.
 const FOUND_WITHIN: u64 = 4_000;
 
@@ -169,8 +171,13 @@ fn no_schedule_cuts_a_lifetime_short_or_carries_a_command_out_twice() {
 }
 
 #[test]
+fn no_schedule_has_a_node_answer_for_a_device_that_it_has_lost() {
+    run_all(Scene::Split, SPLIT_SCHEDULES);
+}
+
+#[test]
 fn a_seed_replays_step_by_step() {
-    for scene in [Scene::Plain, Scene::Busy] {
+    for scene in [Scene::Plain, Scene::Busy, Scene::Split] {
         for seed in 1..5 {
             let (first, second) = (run(seed, scene, None), run(seed, scene, None));
             assert_eq!((first.digest, first.records), (second.digest, second.records), "seed {seed}");
@@ -182,9 +189,10 @@ fn a_seed_replays_step_by_step() {
 fn each_planted_bug_is_found() {
     let plain = Bug::IN_SCHEDULES.map(|bug| (bug, Scene::Plain));
     let busy = Bug::IN_BUSY_SCHEDULES.map(|bug| (bug, Scene::Busy));
+    let split = Bug::IN_SPLIT_SCHEDULES.map(|bug| (bug, Scene::Split));
     let only = std::env::var("GODWIT_BUG").ok();
     let mut missed = Vec::new();
-    for (bug, scene) in plain.into_iter().chain(busy) {
+    for (bug, scene) in plain.into_iter().chain(busy).chain(split) {
         if only.as_ref().is_some_and(|only| *only != format!("{bug:?}")) {
             continue;
         }

@@ -1,6 +1,6 @@
 //! Who sees all datagrams, all keys, and the store: what must hold at each step.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, hash_map::Entry};
 
 use godwit_dtls::record::{ContentType, Records};
 
@@ -87,8 +87,8 @@ struct OfDevice {
     asked: HashMap<Vec<u8>, (What, u32)>,
     notified: HashMap<u16, u64>,
     answers: HashMap<Vec<u8>, (u8, Vec<String>)>,
-    /// Tokens of requests that their nodes have no answer to: it may come to another node.
-    open: HashSet<(Owner, Vec<u8>)>,
+    /// Tokens of requests that their nodes have no answer to, and their ids: it may come to another node.
+    open: HashMap<(Owner, Vec<u8>), u16>,
     /// Tokens of the requests that were applied.
     applied: HashSet<Vec<u8>>,
     /// When it was last told that it is registered, and for how many seconds.
@@ -263,8 +263,11 @@ impl Observer {
         let known = self.devices.entry(device).or_default();
         if let Some(message) = Message::decode(plaintext)
             && message.is_response()
-            && known.open.remove(&(node.clone(), message.token))
+            && let Entry::Occupied(open) = known.open.entry((node.clone(), message.token))
+            // To a node that has asked by the same token under another id, it is nobody's acknowledgement.
+            && (message.kind != ACK || *open.get() == message.id)
         {
+            open.remove();
             // A notification that comes before the answer to the request that observes is that answer, and acknowledged as
             // such (RFC 7252 §5.2.2).
             known.notified.remove(&message.id);
@@ -340,7 +343,7 @@ impl Observer {
             return;
         }
         if message.is_request() {
-            known.open.insert((node.clone(), message.token));
+            known.open.insert((node.clone(), message.token), message.id);
             return;
         }
         if !message.is_response() {

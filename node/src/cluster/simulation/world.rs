@@ -56,6 +56,8 @@ pub(super) enum Scene {
     Plain,
     /// They last for seconds, the store is often away, and there are commands.
     Busy,
+    /// As plain, but all nodes hear the devices, and nodes don't hear each other.
+    Split,
 }
 
 enum Event {
@@ -232,6 +234,7 @@ impl World {
         match scene {
             Scene::Plain => world.plan(),
             Scene::Busy => world.plan_busily(),
+            Scene::Split => world.plan_splits(),
         }
         world
     }

@@ -8,7 +8,7 @@ impl World {
     /// How long a registration lives past its lifetime.
     pub(super) fn grace(&self) -> Duration {
         match self.scene {
-            Scene::Plain => Duration::from_secs(30),
+            Scene::Plain | Scene::Split => Duration::from_secs(30),
             Scene::Busy => Duration::from_secs(2),
         }
     }

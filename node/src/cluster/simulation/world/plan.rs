@@ -116,6 +116,23 @@ impl World {
         self.faults.sort_by_key(|(begin, ..)| *begin);
     }
 
+    /// Devices are heard at every node while one or the other does not hear its peers: who has lost a device goes on with it
+    /// until a write is refused.
+    pub(super) fn plan_splits(&mut self) {
+        for device in 0..self.devices.len() {
+            self.fail(FAULTS.0, FAULTS.1, Fault::Spray(device));
+        }
+        for _ in 0..self.rng.range(3, 7) {
+            let node = self.rng.below(NODES);
+            let begin = self.rng.range(FAULTS.0, FAULTS.1 - 6 * SECOND);
+            let end = begin + self.rng.range(2 * SECOND, 6 * SECOND);
+            for other in (0..NODES).filter(|other| *other != node) {
+                self.fail(begin, end, Fault::CutLink(node, other));
+            }
+        }
+        self.faults.sort_by_key(|(begin, ..)| *begin);
+    }
+
     fn any_fault(&mut self) -> Fault {
         let node = self.rng.below(NODES);
         let other = (node + 1 + self.rng.below(NODES - 1)) % NODES;
