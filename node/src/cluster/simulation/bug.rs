@@ -49,6 +49,8 @@ pub(super) enum Bug {
     ClaimsBeforeRewritten,
     /// What is written again is not fenced.
     RewriteNotFenced,
+    /// Sessions that a store brings back, from before they were replaced, stay beside what is written again.
+    ReplacedSessionsStay,
     /// A node claims over a connection to a store that has not answered a heartbeat of its own.
     ClaimsBeforeHeartbeat,
     /// What is over is ended though devices could not say that they are there.
@@ -67,9 +69,10 @@ pub(super) enum Bug {
 
 impl Bug {
     /// Those that show in schedules with commands, short lifetimes and a store that is often away.
-    pub(super) const IN_BUSY_SCHEDULES: [Self; 9] = [
+    pub(super) const IN_BUSY_SCHEDULES: [Self; 10] = [
         Self::ClaimsBeforeRewritten,
         Self::RewriteNotFenced,
+        Self::ReplacedSessionsStay,
         Self::ClaimsBeforeHeartbeat,
         Self::ExpiresInOutage,
         Self::DebtForgotten,

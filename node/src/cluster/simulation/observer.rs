@@ -44,6 +44,8 @@ pub(super) enum Violation {
     ServedAfterRelease { term: u64 },
     /// An acknowledged registration is not known any more.
     RegistrationLost,
+    /// A session is on record that an acknowledged write has replaced or removed.
+    SessionCameBack { association: AssociationId },
     /// Faults have ended long ago, and the device is not served.
     NotServed,
     /// A registration has expired, though an answer promised that it would live.
@@ -89,6 +91,8 @@ struct OfDevice {
     answers: HashMap<Vec<u8>, (u8, Vec<String>)>,
     /// Tokens of requests that their nodes have no answer to, and their ids: it may come to another node.
     open: HashMap<(Owner, Vec<u8>), u16>,
+    /// Its sessions that acknowledged writes have replaced or removed.
+    gone: HashSet<AssociationId>,
     /// Tokens of the requests that were applied.
     applied: HashSet<Vec<u8>>,
     /// When it was last told that it is registered, and for how many seconds.
@@ -179,6 +183,8 @@ impl Observer {
 
     /// The store grants a claim.
     pub(super) fn granted(&mut self, device: DeviceId, term: u64, record: Box<DeviceRecord>) {
+        let sessions = record.sessions.iter().map(|session| session.association);
+        self.look_for_gone(device, sessions);
         self.devices.entry(device).or_default().granted = Some((term, record));
     }
 
@@ -234,10 +240,28 @@ impl Observer {
             return self.report(Violation::WrittenAfterClaim { term, claimed });
         }
         for change in changes {
-            if let Change::Applied(applied) = change {
-                known.applied.insert(applied.token.clone());
+            match change {
+                Change::Applied(applied) => drop(known.applied.insert(applied.token.clone())),
+                Change::Session(session) => drop(known.gone.remove(&session.association)),
+                _ => {}
             }
         }
+    }
+
+    /// A node knows that these sessions of a device are not on record any more.
+    pub(super) fn ended(&mut self, device: DeviceId, sessions: Vec<AssociationId>) {
+        self.devices.entry(device).or_default().gone.extend(sessions);
+    }
+
+    /// These sessions of a device are on record.
+    pub(super) fn look_for_gone(
+        &mut self,
+        device: DeviceId,
+        sessions: impl IntoIterator<Item = AssociationId>,
+    ) {
+        let gone = self.devices.get(&device).map(|known| &known.gone).filter(|_| !self.excuses());
+        let back = sessions.into_iter().find(|session| gone.is_some_and(|gone| gone.contains(session)));
+        self.note(back.map(|association| Violation::SessionCameBack { association }));
     }
 
     pub(super) fn durable(&mut self, records: &[Record]) {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::bug::Bug;
 use crate::{
     cluster::Timings,
-    identity::{DeviceId, Owner},
+    identity::{AssociationId, DeviceId, Owner},
     store::{
         Beat, Change, Claim, Claimed, DeviceRecord, Fence, Lane, Member, Pointer, Refused, Served,
         StoreError, contract::model::Model, recent::Again, value,
@@ -149,6 +149,12 @@ impl Store {
         self.state.model.load(device)
     }
 
+    /// A device's sessions on record.
+    pub(super) fn sessions(&self, device: DeviceId) -> Vec<AssociationId> {
+        let known = self.state.model.devices.get(&device);
+        known.iter().flat_map(|known| &known.record.sessions).map(|session| session.association).collect()
+    }
+
     /// Goes back to what it held `lag` milliseconds ago, as another process: a failover, or an old copy.
     pub(super) fn go_back(&mut self, now: u64, lag: u64) {
         let then = now.saturating_sub(lag);
@@ -262,12 +268,27 @@ impl Store {
             let Some(changes) = changes else { break };
             match self.commit(device, &fence, &changes) {
                 Err(StoreError::Invalid { .. }) => {}
-                done => return done,
+                done => {
+                    if self.bug == Some(Bug::ReplacedSessionsStay) {
+                        self.bring_back(device, &fence, stored);
+                    }
+                    return done;
+                }
             }
         }
         let header = stored.map(|record| record.header).unwrap_or_default();
         let owner = header.owner.unwrap_or(Owner { node: "".into(), boot: 0 });
         Err(Refused { term: header.term, owner }.into())
+    }
+
+    /// A planted bug: sessions that were on record come back.
+    fn bring_back(&mut self, device: DeviceId, fence: &Fence, stored: Option<DeviceRecord>) {
+        let sessions = self.sessions(device);
+        let stored = stored.into_iter().flat_map(|stored| stored.sessions);
+        for gone in stored.filter(|it| !sessions.contains(&it.association)) {
+            // There may be no room for it.
+            let _ = self.commit(device, fence, &[Change::Session(Box::new(gone))]);
+        }
     }
 
     fn beat(&mut self, time: u64, member: Member) -> Beat {

@@ -28,7 +28,7 @@ use crate::{
     config::keyring,
     connection::simulated::Settings,
     entropy,
-    identity::{DeviceId, Owner},
+    identity::{AssociationId, DeviceId, Owner},
     keys::{ClusterKeys, Trust},
     seal::Sealer,
     store::{Change, value},
@@ -60,13 +60,16 @@ pub(super) enum Scene {
     Split,
 }
 
+/// Sessions of a device that a write has replaced or removed.
+type Ended = (DeviceId, Vec<AssociationId>);
+
 enum Event {
     ToNode { node: usize, from: SocketAddr, bytes: Vec<u8> },
     ToDevice { to: SocketAddr, bytes: Vec<u8> },
     Frame { node: usize, boot: u64, from: Owner, frame: Frame },
     Refused { node: usize, boot: u64, owner: Owner, id: Option<u64> },
     Ask { node: usize, boot: u64, id: u64, request: Request },
-    Reply { node: usize, boot: u64, id: u64, reply: Reply },
+    Reply { node: usize, boot: u64, id: u64, reply: Reply, ended: Option<Ended> },
     Sink { node: usize, boot: u64, device: DeviceId, life: u64, id: u32, records: Vec<Record> },
     WakeNode { node: usize, boot: u64, turn: u64 },
     WakeDevice { device: usize, turn: u64 },
@@ -309,6 +312,7 @@ impl World {
             if self.is_owed(device.id) {
                 self.observer.violations.push(Violation::DebtForgotten);
             }
+            self.observer.look_for_gone(device.id, self.store.sessions(device.id));
             let Some(known) = device.registration().filter(|_| !self.observer.has_expired(device.id)) else {
                 continue;
             };
@@ -578,6 +582,7 @@ impl World {
             slot.store_run = self.store.run();
         }
         let connected = reachable && slot.store_run == self.store.run();
+        let mut ended = None;
         let reply = if connected {
             let committed = match &request {
                 Request::Commit(device, fence, changes) => Some((*device, fence.clone(), changes.clone())),
@@ -589,9 +594,16 @@ impl World {
                 Request::Claim(device, ..) => Some(*device),
                 _ => None,
             };
+            let before = match &request {
+                Request::Commit(device, ..) => Some(self.store.sessions(*device)),
+                _ => None,
+            };
             let reply = self.store.handle(self.now / MS, request);
             self.note(5, kind);
             if let (Some((device, fence, changes)), Reply::Committed(Ok(()))) = (committed, &reply) {
+                let after = self.store.sessions(device);
+                let gone = before.into_iter().flatten().filter(|session| !after.contains(session));
+                ended = Some((device, gone.collect()));
                 self.observer.written(device, &fence, &changes);
                 if changes.iter().any(|it| matches!(it, Change::Event(event) if event.r#type == "expired")) {
                     self.say(|| format!("node {index} ends the registration of {device}"));
@@ -615,7 +627,7 @@ impl World {
         let slot = &mut self.slots[index];
         slot.replied_us = slot.replied_us.max(self.now + delay);
         let at = slot.replied_us;
-        self.at(at, Event::Reply { node: index, boot, id, reply });
+        self.at(at, Event::Reply { node: index, boot, id, reply, ended });
     }
 
     // What happens.
@@ -635,10 +647,13 @@ impl World {
             Event::Refused { node, boot, owner, id } if self.runs(node, boot) => {
                 self.act(node, |it, now| it.refused(now, &owner, id));
             }
-            Event::Reply { node, boot, id, reply } if self.runs(node, boot) => {
+            Event::Reply { node, boot, id, reply, ended } if self.runs(node, boot) => {
                 // What was under way when the connection broke is not known.
                 let cut = self.slots[node].store_cut > 0;
                 let reply = if cut { Reply::Unavailable } else { reply };
+                if let Some((device, sessions)) = ended.filter(|_| !cut) {
+                    self.observer.ended(device, sessions);
+                }
                 self.act(node, |it, now| it.reply(now, id, reply));
             }
             Event::Sink { node, boot, device, life, id, records } => {
