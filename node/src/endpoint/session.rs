@@ -337,8 +337,9 @@ impl Core {
             held.awaited = false;
         }
         match read {
-            Some(session) => self.give_session(link, *session),
-            None => self.refuse_session(link, association, Refusal::Unavailable),
+            // Its numbers are on record for whoever claims the device next, or about to be.
+            Some(session) if !self.leaving() => self.give_session(link, *session),
+            _ => self.refuse_session(link, association, Refusal::Unavailable),
         }
     }
 

@@ -661,6 +661,27 @@ fn a_session_that_is_being_read_for_one_connection_is_not_opened_by_another() {
 }
 
 #[test]
+fn a_session_that_is_read_while_its_device_is_given_up_is_not_opened() {
+    let (mut bench, _) = passive();
+    let claim = |bench: &mut Bench, n| {
+        let link = Link { connection: link(n).connection, ..secured(1) };
+        bench.hear(link, Uplink::SessionClaim { association: association(1) });
+        link
+    };
+    let first = claim(&mut bench, 11);
+    bench.apply(Input::Unlinked(first.connection));
+    bench.write_all();
+    bench.forget_all();
+    let second = claim(&mut bench, 12);
+    assert!(matches!(bench.others[..], [Effect::ReadSession(..)]));
+    bench.apply(Input::Release(StopReason::Idle));
+    assert!(bench.writes.iter().any(|(_, changes)| changes.contains(&Change::Passive)));
+    bench.apply(Input::SessionRead(second, association(1), Some(Box::new(session(1)))));
+    assert!(!bench.said(|downlink| matches!(downlink, Downlink::SessionClaimed { .. })));
+    assert_eq!(bench.refusal(), Some(Refusal::Unavailable));
+}
+
+#[test]
 fn a_command_reaches_a_passive_device_by_its_session() {
     let (mut bench, _) = passive();
     bench.submit("a", read("/3/0/0"), false);
