@@ -211,3 +211,57 @@ fn behind<M: Message + Default>(
 pub(super) fn read_header(bytes: &[u8]) -> Result<Option<Header>, StoreError> {
     if bytes.len() < 2 { Ok(None) } else { header::decode(bytes).map(|(header, _)| Some(header)) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(name: &[u8], value: &[u8]) -> Result<DeviceRecord, StoreError> {
+        let fields = Fields(vec![(name.to_vec(), value.to_vec())]);
+        Stored::read(fields).map(|stored| stored.unwrap_or_default().record)
+    }
+
+    /// What the older version had in the message is the same as what the field says.
+    #[test]
+    fn fields_of_both_versions_are_read_and_newer_ones_are_not() {
+        let id = "0123456789ab".to_owned();
+        let registration = value::Registration { id: id.clone(), lifetime: 5, ..Default::default() };
+        let applied = value::Applied { registration: id.clone(), code: 0x41, ..Default::default() };
+        let observation = value::Observation { token: vec![7; 8], state: 1, ..Default::default() };
+        let older = |head: &[u8], message: Vec<u8>| [head, &message].concat();
+        let head = [b"\x01\x0c", id.as_bytes()].concat();
+        let of_field = |registration, applied, observation: Option<_>| DeviceRecord {
+            registration,
+            applied,
+            observations: observation.into_iter().collect(),
+            ..DeviceRecord::default()
+        };
+        for (name, newer, older, expected) in [
+            (
+                &b"r"[..],
+                of_registration(&registration),
+                older(&head, registration.encode_to_vec()),
+                of_field(Some(registration.clone()), None, None),
+            ),
+            (
+                b"a",
+                of_applied(&applied),
+                older(&head, applied.encode_to_vec()),
+                of_field(None, Some(applied.clone()), None),
+            ),
+            (
+                b"o:\x07\x07\x07\x07\x07\x07\x07\x07",
+                of_observation(&observation),
+                older(&[1], observation.encode_to_vec()),
+                of_field(None, None, Some(observation.clone())),
+            ),
+        ] {
+            assert!(newer.len() < older.len());
+            for value in [&newer, &older] {
+                assert_eq!(read(name, value).as_ref(), Ok(&expected));
+            }
+            let unknown = [&[3], &newer[1..]].concat();
+            assert!(matches!(read(name, &unknown), Err(StoreError::Unreadable { version: 3, .. })));
+        }
+    }
+}
