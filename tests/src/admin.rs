@@ -22,7 +22,7 @@ use tokio::runtime::{Builder, Runtime};
 use tonic::{Response, Status, transport::Channel};
 use tonic_types::StatusExt;
 
-use crate::{PATIENCE, wait};
+use crate::{PATIENCE, Scale, wait};
 
 static RUNTIME: LazyLock<Runtime> =
     LazyLock::new(|| Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap());
@@ -49,7 +49,9 @@ pub fn value(operation: &Operation, path: &str) -> v1::value::Kind {
 }
 
 fn run<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, Status> {
-    let call = async { tokio::time::timeout(2 * PATIENCE, call).await.expect("the call ends") };
+    // The node may be one that stands still for the time of an outage.
+    let patience = 2 * PATIENCE + Scale::from_environment().cluster.outage;
+    let call = async { tokio::time::timeout(patience, call).await.expect("the call ends") };
     RUNTIME.block_on(call).map(Response::into_inner)
 }
 
