@@ -354,9 +354,10 @@ impl Drop for ConnectionActor {
     /// However the actor ends, a panic included, it leaves every index.
     fn drop(&mut self) {
         self.shard.timers.remove(self.timer);
-        self.forget_session();
+        let asked = self.forget_session();
         self.shard.closed(self.link.connection, (self.link.socket, self.link.remote));
-        if let Some(device) = self.core.device() {
+        // An endpoint that was asked for a session may have given it, unheard.
+        for device in self.core.device().into_iter().chain(asked) {
             self.shard.endpoints.unlinked(device, self.link.connection);
         }
     }

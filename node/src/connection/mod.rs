@@ -207,6 +207,13 @@ impl Connections {
         let (Some(ground), Some(place)) = (&self.ground, waiting.first().map(|(from, _)| *from)) else {
             return;
         };
+        if let Some(key) = self.using(association, cid, place) {
+            // Its endpoint has reached for the device while the record was looked up.
+            for (from, bytes) in waiting {
+                self.send_to(key, Input::Datagram { from, bytes, reply: None });
+            }
+            return;
+        }
         let key = self.start(place, self.core(usize::MAX), cid.is_none(), |_| {
             Some(Lower::claiming(device, association, cid, waiting, now))
         });
@@ -214,6 +221,17 @@ impl Connections {
         if let Some(cid) = cid {
             ground.index(cid, key);
         }
+    }
+
+    /// The connection that uses a session or claims it, by what leads to it.
+    fn using(&self, association: AssociationId, cid: Option<Cid>, place: Place) -> Option<ActorKey> {
+        let Some(cid) = cid else {
+            let key = *self.by_peer.borrow().get(&(place.socket, place.remote))?;
+            let used = self.table.with(key, |resident| resident.progress.numbers())??;
+            return (used.0 == association).then_some(key);
+        };
+        let key = self.ground.as_ref()?.find(&cid)?;
+        self.table.with(key, |_| key)
     }
 
     /// Puts an actor into the table; `by_address`: its peer's address leads to it.

@@ -14,8 +14,9 @@ use godwit_dtls::{
     client::{self, Client, Credential, Failure, Output},
     nonce::NonceSource,
 };
+use godwit_proto::v1::{Command, command, operation::State};
 use ring::rand::SystemRandom;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use super::{
     shard::{self, Security},
@@ -26,7 +27,7 @@ use crate::{
     clock,
     config::keyring,
     connection::secure::settings::Settings,
-    endpoint::tests::process,
+    endpoint::{Inboxes, ShardMessage, handle::NewOperation, tests::process},
     identity::DeviceId,
     keys::{ClusterKeys, Trust},
     seal::Sealer,
@@ -54,8 +55,10 @@ enum Held {
 
 /// In place of an identity: the writes by which devices are given up.
 const PASSIVE: &str = "(passive)";
+/// The same: whose session a record is of.
+const FOUND: &str = "(found)";
 
-/// A store whose look-ups of some identities, and the writes of [`PASSIVE`], end when the test says so.
+/// A store whose look-ups of some identities, and what [`PASSIVE`] and [`FOUND`] stand for, end when the test says so.
 struct SlowStore {
     inner: Embedded,
     held: Mutex<HashMap<Vec<u8>, watch::Receiver<Held>>>,
@@ -88,7 +91,14 @@ impl StateStore for SlowStore {
         })
     }
     fn find(&self, pointer: Pointer) -> StoreFuture<Option<(DeviceId, DeviceRecord)>> {
-        self.inner.find(pointer)
+        let held = self.held.lock().unwrap().get(FOUND.as_bytes()).cloned();
+        let answer = self.inner.find(pointer);
+        Box::pin(async move {
+            if let Some(mut held) = held {
+                let _ = held.wait_for(|held| *held == Held::Free).await;
+            }
+            answer.await
+        })
     }
     fn load(&self, device: DeviceId) -> StoreFuture<Option<DeviceRecord>> {
         self.inner.load(device)
@@ -171,6 +181,7 @@ impl StateStore for SlowStore {
 struct Node {
     store: Arc<SlowStore>,
     settings: Arc<Settings>,
+    inboxes: Arc<Inboxes>,
     address: SocketAddr,
     arbiters: Vec<Arbiter>,
     _system: actix::SystemRunner,
@@ -224,7 +235,8 @@ impl Node {
                 shard::start(shard as u16, process.clone(), coap, Some(security), sockets, || ())
             })
             .collect();
-        Self { store, settings, address, arbiters, _system: system }
+        let inboxes = process.inboxes.clone();
+        Self { store, settings, inboxes, address, arbiters, _system: system }
     }
 
     /// Provisions a device with the key [`KEY`], whose identity is its endpoint name.
@@ -370,17 +382,27 @@ impl Device {
         self.socket.connect(server).unwrap();
     }
 
-    pub(crate) fn ask(&mut self, request: Request) -> Code {
+    /// Seals what CoAP has to say.
+    fn say(&mut self) {
+        while let Some(message) = self.peer.poll_transmit() {
+            let cx = client::Context { now: clock::now(), random: &self.random };
+            let mut datagram = Vec::new();
+            self.client.seal(cx, &message, &mut datagram).unwrap();
+            self.socket.send(&datagram).unwrap();
+        }
+    }
+
+    fn request(&mut self, request: Request) {
         self.tokens += 1;
         self.peer.request(clock::now(), Token::from(self.tokens), request, true).unwrap();
+        self.say();
+    }
+
+    pub(crate) fn ask(&mut self, request: Request) -> Code {
+        self.request(request);
         let begun = clock::now();
         loop {
-            while let Some(message) = self.peer.poll_transmit() {
-                let cx = client::Context { now: clock::now(), random: &self.random };
-                let mut datagram = Vec::new();
-                self.client.seal(cx, &message, &mut datagram).unwrap();
-                self.socket.send(&datagram).unwrap();
-            }
+            self.say();
             if let Some(Event::Response { response, .. }) = self.peer.poll_event() {
                 return response.code;
             }
@@ -407,13 +429,7 @@ impl Device {
             if let Some(Event::Request { id, .. }) = self.peer.poll_event() {
                 let response = Response::new(Code::CONTENT).content(0, "7");
                 self.peer.respond(clock::now(), id, response).unwrap();
-                while let Some(message) = self.peer.poll_transmit() {
-                    let cx = client::Context { now: clock::now(), random: &self.random };
-                    let mut datagram = Vec::new();
-                    self.client.seal(cx, &message, &mut datagram).unwrap();
-                    self.socket.send(&datagram).unwrap();
-                }
-                return;
+                return self.say();
             }
             assert!(begun.elapsed() < PATIENCE, "no request");
             self.hear(PATIENCE);
@@ -555,6 +571,45 @@ fn shards_pass_on_what_the_kernel_does_not_steer() {
     // One port in three leads to the shard that has the session.
     for _ in 0..8 {
         device.rebind();
+        assert_eq!(device.ask(Request::get("/.well-known/core")), Code::CONTENT);
+    }
+}
+
+#[test]
+fn a_device_is_heard_though_its_endpoint_reached_for_it_while_its_record_was_looked_up() {
+    for cid in [true, false] {
+        let node = Node::start(1, budgets());
+        node.declare("a");
+        let mut device = Device::with_cid(node.address, "a", cid);
+        device.begin();
+        device.finish().unwrap();
+        assert_eq!(device.register(), Code::CREATED);
+        let id = DeviceId::of("a");
+        let (done, released) = oneshot::channel::<()>();
+        node.inboxes.of(0).push(ShardMessage::Release { device: id, done });
+        released.blocking_recv().unwrap_err();
+
+        let hold = node.store.hold(FOUND);
+        device.request(Request::get("/.well-known/core"));
+        let begun = clock::now();
+        while hold.receiver_count() < 2 {
+            assert!(begun.elapsed() < PATIENCE, "nobody asks whose it is");
+            device.turn(Duration::from_millis(5));
+        }
+        let read = command::Kind::Read(command::Read { path: "/3/0/0".into(), format: None });
+        let operation = NewOperation {
+            id: "operation".into(),
+            command: Command { kind: Some(read) },
+            ttl: PATIENCE,
+            queue: false,
+            at_least_once: false,
+        };
+        let (reply, submitted) = oneshot::channel();
+        node.inboxes.of(0).push(ShardMessage::Submit { device: id, operation: Box::new(operation), reply });
+        device.answer();
+        hold.send(Held::Free).unwrap();
+        let ended = submitted.blocking_recv().unwrap().unwrap().ended.blocking_recv().unwrap();
+        assert_eq!(ended.state(), State::Succeeded);
         assert_eq!(device.ask(Request::get("/.well-known/core")), Code::CONTENT);
     }
 }

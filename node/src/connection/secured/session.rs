@@ -217,11 +217,11 @@ impl ConnectionActor {
         }
     }
 
-    /// The connection ends: nothing leads to it any more.
-    pub(in crate::connection) fn forget_session(&mut self) {
+    /// The connection ends: nothing leads to it any more. Answers whose session it has asked for.
+    pub(in crate::connection) fn forget_session(&mut self) -> Option<DeviceId> {
         self.forget_gauge();
         self.count_sent();
-        let claiming = match self.lower.as_deref() {
+        let asked = match self.lower.as_deref() {
             Some(Lower::Claiming(claiming)) => {
                 let dropped = claiming.waiting.len() as u64;
                 self.shard.metrics.dtls.records_dropped[RecordDrop::NoSession].increment(dropped);
@@ -236,10 +236,11 @@ impl ConnectionActor {
         if let Some(ground) = &self.shard.ground
             && self.lower.is_some()
         {
-            for device in [claiming, self.core.device()].into_iter().flatten() {
+            for device in [asked, self.core.device()].into_iter().flatten() {
                 ground.detach(device, self.link.connection);
             }
         }
         self.lower = None;
+        asked.filter(|device| self.core.device() != Some(*device))
     }
 }
