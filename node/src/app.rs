@@ -141,12 +141,16 @@ async fn serve(config: Arc<Config>) -> Result<(), AppError> {
         })?;
     let owner = Owner { node: config.node.id().into(), boot: entropy::u64() };
     let metrics_listener = listen("metrics.listen", config.metrics.listen).await?;
+    // From here on it may wait for others: whoever watches it hears that it lives, and it can be told to stop.
+    let mut health = health::Port::open(metrics_listener, exporter, readiness.clone());
     let data_dir = DataDir::open(&config.node.data_dir)?;
 
-    let store = open_store(&config, &data_dir, &readiness).await?;
-    let reserved = store.is_shared().then(|| seat::Reserved::new(&config, &owner)).transpose()?;
     let models = Arc::new(Models::new());
-    models.reload(&*store).await?;
+    let Some(store) = stop.or(open_store(&config, &data_dir, &readiness, &models)).await else {
+        return never_served(health, None).await;
+    };
+    let store = store?;
+    let reserved = store.is_shared().then(|| seat::Reserved::new(&config, &owner)).transpose()?;
     let sealer = Arc::new(sealer(&data_dir.seal_keys(&config.store)?));
     let inboxes = Arc::new(Inboxes::new(shards));
     let sink = telemetry::sink::open(&config.sink, &config.node.data_dir, inboxes.clone())
@@ -199,15 +203,10 @@ async fn serve(config: Arc<Config>) -> Result<(), AppError> {
     let coap = Arc::new(coap_config(&config));
     let cluster = ClusterKeys::new(&data_dir.cluster_secrets(&config.cluster)?);
     let settings = Arc::new(settings(&config, &security, cluster, sealer));
-    let lanes = match &mut seat {
-        Some(seat) => {
-            let joining = readiness.hold("cluster");
-            let lanes = seat.join(&service, models, shards as u16).await?;
-            drop(joining);
-            lanes
-        }
-        None => process.store.take_lanes(&process.owner, shards as u16).await?,
+    let Some(lanes) = stop.or(take_lanes(&mut seat, &service, models, &readiness)).await else {
+        return never_served(health, seat).await;
     };
+    let lanes = lanes?;
     // A seat's heartbeat extends them.
     let first = lanes.first().copied();
     let extender = seat.is_none().then(|| tokio::spawn(extend_lanes(process.clone(), first)));
@@ -235,16 +234,13 @@ async fn serve(config: Arc<Config>) -> Result<(), AppError> {
     let watcher = tokio::spawn(keys.watch(move |security| {
         dtls.replace(security.engine(&offered), security.trust.clone());
     }));
-    let (stop_serving, stopped) = tokio::sync::watch::channel(false);
     let (stop_admin, admin_stopped) = tokio::sync::watch::channel(false);
     let mut admin = tokio::spawn(admin.run(until(admin_stopped)));
     let pulsing = process.inboxes.clone();
-    let pulse: health::Pulse = Arc::new(move || {
+    health.ask(Arc::new(move || {
         let inboxes = pulsing.clone();
         Box::pin(async move { inboxes.stalled(STALLED).await })
-    });
-    let mut health =
-        tokio::spawn(health::serve(metrics_listener, exporter, readiness.clone(), pulse, until(stopped)));
+    }));
     drop(starting);
     tracing::info!(node = %process.owner.node, shards, "serving");
 
@@ -253,7 +249,7 @@ async fn serve(config: Arc<Config>) -> Result<(), AppError> {
         () = drain.notified() => Ok(()),
         () = died.notified() => Err(AppError::ShardDied),
         ended = &mut admin => Err(broke_off("the admin API", ended.map(|ended| ended.map_err(AppError::from)))),
-        ended = &mut health => {
+        ended = health.ended() => {
             Err(broke_off("the metrics port", ended.map(|ended| ended.map_err(AppError::from))))
         }
     };
@@ -280,11 +276,7 @@ async fn serve(config: Arc<Config>) -> Result<(), AppError> {
     if !process.outlet.sink().flush(config.node.drain_grace) {
         tracing::warn!("telemetry is left that the sink did not write");
     }
-    // Nobody listens any more when these fail.
-    let _ = stop_serving.send(true);
-    if !health.is_finished() {
-        let _ = health.await;
-    }
+    health.close().await;
     if let Some(seat) = seat {
         seat.leave();
     }
@@ -294,6 +286,16 @@ async fn serve(config: Arc<Config>) -> Result<(), AppError> {
     }
     tracing::info!("stopped");
     result
+}
+
+/// Ends a node that was told to stop before it had any device.
+async fn never_served(health: health::Port, seat: Option<seat::Seat>) -> Result<(), AppError> {
+    health.close().await;
+    if let Some(seat) = seat {
+        seat.leave();
+    }
+    tracing::info!("stopped before it served");
+    Ok(())
 }
 
 /// Why a server that was to run until the end has ended.
@@ -328,25 +330,40 @@ impl Stop {
             _ = self.interrupt.recv() => {}
         }
     }
+
+    /// What a step comes to; `None` when the node is told to stop first, and then the step is given up.
+    async fn or<T>(&mut self, step: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            done = step => Some(done),
+            () = self.requested() => None,
+        }
+    }
 }
 
 async fn listen(setting: &'static str, address: SocketAddr) -> Result<TcpListener, AppError> {
     TcpListener::bind(address).await.map_err(|source| AppError::Bind { setting, address, source })
 }
 
+/// The store, and the models that it has.
 async fn open_store(
     config: &Config,
     data_dir: &DataDir,
     readiness: &health::Readiness,
+    models: &Models,
 ) -> Result<Arc<dyn StateStore>, AppError> {
+    let _opening = readiness.hold("store");
     let options =
         embedded::Options { sync: config.store.fsync == Fsync::Group, ..embedded::Options::default() };
-    Ok(match config.store.kind {
-        StoreKind::Embedded => Arc::new(Metered::new(
-            embedded::Embedded::open(&data_dir.join("store"), options)
-                .map_err(|error| AppError::Store(error.to_string()))?,
-            readiness.clone(),
-        )),
+    let store: Arc<dyn StateStore> = match config.store.kind {
+        StoreKind::Embedded => {
+            let folder = data_dir.join("store");
+            // Reads back what a crash left: with many devices that takes a while.
+            let opened =
+                tokio::task::spawn_blocking(move || embedded::Embedded::open(&folder, options)).await;
+            let store =
+                opened.map_err(io::Error::other)?.map_err(|error| AppError::Store(error.to_string()))?;
+            Arc::new(Metered::new(store, readiness.clone()))
+        }
         StoreKind::Redis => {
             let store = connect(&config.store).await.map_err(|error| AppError::Store(error.to_string()))?;
             Arc::new(Metered::new(store, readiness.clone()))
@@ -354,7 +371,9 @@ async fn open_store(
         StoreKind::Memory => {
             Arc::new(Metered::new(embedded::Embedded::in_memory(options)?, readiness.clone()))
         }
-    })
+    };
+    models.reload(&*store).await?;
+    Ok(store)
 }
 
 /// Opens the Redis store. One that does not answer yet is waited for: it may start beside the node.
@@ -368,6 +387,24 @@ async fn connect(settings: &config::Store) -> Result<RedisStore, redis::OpenErro
             }
             opened => return opened,
         }
+    }
+}
+
+/// Nonces for each shard; with a seat, as soon as the cluster lets this node join.
+async fn take_lanes(
+    seat: &mut Option<seat::Seat>,
+    service: &Service,
+    models: Arc<Models>,
+    readiness: &health::Readiness,
+) -> Result<Vec<Lane>, StoreError> {
+    let process = service.process();
+    let shards = process.inboxes.shards() as u16;
+    match seat {
+        Some(seat) => {
+            let _joining = readiness.hold("cluster");
+            seat.join(service, models, shards).await
+        }
+        None => process.store.take_lanes(&process.owner, shards).await,
     }
 }
 

@@ -1,12 +1,13 @@
 //! `GET /metrics`, `/live` and `/ready` on one port.
 //!
-//! `/live` asks every shard, so that a node whose shard hangs is started anew by whoever watches it.
+//! `/live` asks every shard, so that a node whose shard hangs is started anew by whoever watches it. A node that starts has
+//! none to ask: it lives for as long as it answers.
 
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -16,6 +17,8 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use serde::Serialize;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinHandle};
 
 use crate::metrics::Exporter;
 use crate::shard::ShardId;
@@ -105,24 +108,61 @@ pub type Pulse = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Vec<ShardId>> + Sen
 struct Parts {
     exporter: Exporter,
     readiness: Readiness,
-    pulse: Pulse,
+    pulse: Arc<OnceLock<Pulse>>,
 }
 
-/// Serves until `shutdown` is done, and keeps the exporter's histograms small meanwhile.
-///
-/// # Errors
-/// When the listener fails.
-pub async fn serve(
+/// The port, served by a task of its own until it is closed.
+pub struct Port {
+    pulse: Arc<OnceLock<Pulse>>,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<io::Result<()>>,
+}
+
+impl Port {
+    /// Serves from now on, and keeps the exporter's histograms small meanwhile.
+    #[must_use]
+    pub fn open(listener: TcpListener, exporter: Exporter, readiness: Readiness) -> Self {
+        let pulse = Arc::<OnceLock<Pulse>>::default();
+        let (stop, mut stopped) = watch::channel(false);
+        let parts = Parts { exporter, readiness, pulse: pulse.clone() };
+        let task = tokio::spawn(serve(listener, parts, async move {
+            // An error: the port was dropped.
+            let _ = stopped.wait_for(|stopped| *stopped).await;
+        }));
+        Self { pulse, stop, task }
+    }
+
+    /// The shards run: `/live` asks them from now on. Only the first call counts.
+    pub fn ask(&self, pulse: Pulse) {
+        // An error: there is one already.
+        let _ = self.pulse.set(pulse);
+    }
+
+    /// Waits for it to end by itself, as it does when its listener fails. Not to be asked again after that.
+    ///
+    /// # Errors
+    /// The task has panicked.
+    pub async fn ended(&mut self) -> Result<io::Result<()>, JoinError> {
+        (&mut self.task).await
+    }
+
+    /// Answers what is under way, and ends.
+    pub async fn close(self) {
+        // Nobody listens any more when these fail.
+        let _ = self.stop.send(true);
+        if !self.task.is_finished() {
+            let _ = self.task.await;
+        }
+    }
+}
+
+async fn serve(
     listener: TcpListener,
-    exporter: Exporter,
-    readiness: Readiness,
-    pulse: Pulse,
+    parts: Parts,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    let upkeep = tokio::spawn(upkeep(exporter.clone()));
-    let served = axum::serve(listener, router(Parts { exporter, readiness, pulse }))
-        .with_graceful_shutdown(shutdown)
-        .await;
+    let upkeep = tokio::spawn(upkeep(parts.exporter.clone()));
+    let served = axum::serve(listener, router(parts)).with_graceful_shutdown(shutdown).await;
     upkeep.abort();
     served
 }
@@ -144,7 +184,10 @@ fn router(parts: Parts) -> Router {
 }
 
 async fn live(State(parts): State<Parts>) -> (StatusCode, String) {
-    let stalled = (parts.pulse)().await;
+    let stalled = match parts.pulse.get() {
+        Some(pulse) => pulse().await,
+        None => Vec::new(),
+    };
     if stalled.is_empty() {
         return (StatusCode::OK, "live\n".into());
     }
@@ -205,17 +248,17 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let readiness = Readiness::new();
-        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let shutdown = async { drop(stopped.await) };
         let stalled = Arc::<Mutex<Vec<ShardId>>>::default();
         let told = stalled.clone();
         let pulse: Pulse = Arc::new(move || {
             let stalled = told.lock().unwrap().clone();
             Box::pin(async move { stalled })
         });
-        let exporter = crate::metrics::install();
-        let served = tokio::spawn(serve(listener, exporter, readiness.clone(), pulse, shutdown));
+        let port = Port::open(listener, crate::metrics::install(), readiness.clone());
 
+        let starting = request(address, "/live").await;
+        assert!(starting.starts_with("HTTP/1.1 200"), "{starting}");
+        port.ask(pulse);
         assert!(request(address, "/live").await.starts_with("HTTP/1.1 200"));
         stalled.lock().unwrap().push(1);
         let dead = request(address, "/live").await;
@@ -234,7 +277,7 @@ mod tests {
         }
         assert!(request(address, "/other").await.starts_with("HTTP/1.1 404"));
 
-        stop.send(()).unwrap();
-        served.await.unwrap().unwrap();
+        port.close().await;
+        assert!(TcpStream::connect(address).await.is_err());
     }
 }

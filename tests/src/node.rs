@@ -60,8 +60,15 @@ impl Setup {
         self
     }
 
-    /// Starts a node with a fresh folder.
+    /// Starts a node with a fresh folder, and waits until it is ready.
     pub fn start(self) -> Node {
+        let node = self.begin();
+        node.wait_ready();
+        node
+    }
+
+    /// The same without waiting.
+    pub fn begin(self) -> Node {
         Node::with(self)
     }
 }
@@ -92,9 +99,7 @@ impl Node {
         let _ = fs::remove_file(log_file(&folder));
         fs::create_dir_all(&folder).unwrap();
         let child = spawn(&setup, address, &folder);
-        let node = Node { setup, address, folder, child };
-        node.wait_ready();
-        node
+        Node { setup, address, folder, child }
     }
 
     /// Where devices send to.
@@ -154,6 +159,11 @@ impl Node {
 
     /// The body of `GET path` on the health port, if it was answered with 200.
     pub fn http(&self, path: &str) -> Option<String> {
+        self.answer(path).and_then(|(status, body)| (status == 200).then_some(body))
+    }
+
+    /// The status and body that `GET path` on the health port is answered with, if it is.
+    pub fn answer(&self, path: &str) -> Option<(u16, String)> {
         let mut stream =
             TcpStream::connect_timeout(&(self.address, 9464).into(), Duration::from_secs(1)).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
@@ -161,7 +171,8 @@ impl Node {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).ok()?;
         let (head, body) = answer.split_once("\r\n\r\n")?;
-        head.starts_with("HTTP/1.1 200").then(|| body.to_owned())
+        let status = head.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;
+        Some((status, body.to_owned()))
     }
 
     /// The value of a metric's line, "godwit_observations" or with its labels; 0 where there is none.

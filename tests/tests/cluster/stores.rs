@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use godwit_tests::{Cluster, PATIENCE, Redis, Setup, TcpProxy, redis_available, wait, wait_for};
+use godwit_tests::{Cluster, Node, PATIENCE, Redis, Setup, TcpProxy, redis_available, wait, wait_for};
 
 use crate::{
     device::{Device, KEY, Speaks, cluster},
@@ -227,6 +227,38 @@ fn an_empty_redis_is_used_only_when_an_operator_says_so() {
         devices.iter_mut().for_each(Device::update);
     }
     assert_eq!(cluster.handshakes(), before);
+}
+
+#[test]
+fn a_node_that_waits_for_redis_says_that_it_lives_and_can_be_stopped() {
+    if !redis_available() {
+        return;
+    }
+    let redis = Redis::start();
+    redis.pause();
+    let node = Setup::default().redis(&redis).begin();
+    waits_and_stops(node, r#"{"state":"waiting","waiting_for":["start","store"]}"#);
+}
+
+#[test]
+fn a_node_that_may_not_join_says_that_it_lives_and_can_be_stopped() {
+    if !redis_available() {
+        return;
+    }
+    let redis = Redis::start();
+    let node = Setup::default().redis(&redis).set("store.allow_empty=false").begin();
+    waits_and_stops(node, r#"{"state":"waiting","waiting_for":["cluster","start"]}"#);
+}
+
+fn waits_and_stops(mut node: Node, report: &str) {
+    wait("the reason why it is not ready", || {
+        node.answer("/ready").filter(|answer| *answer == (503, report.to_owned()))
+    });
+    assert_eq!(node.answer("/live"), Some((200, "live\n".to_owned())));
+    let ended = node.terminate();
+    assert!(ended.success(), "{ended}");
+    let log = node.log();
+    assert!(log.contains("stopped before it served") && !log.contains("serving"), "{log}");
 }
 
 #[test]
