@@ -36,7 +36,8 @@ const CLOSING_FOR: Duration = Duration::from_secs(10);
 pub(crate) enum Effect {
     /// A datagram to the device. `sealed_by`: the session whose keys protect it, once one is live.
     Transmit { bytes: Vec<u8>, sealed_by: Option<AssociationId> },
-    /// The plaintext of what is about to be transmitted.
+    /// The plaintext of what is about to be transmitted, or of a request that an unproven address does not get: what comes by
+    /// its token is its response all the same.
     Said(Vec<u8>),
     /// A record was accepted.
     Accepted { association: AssociationId, number: u64, plaintext: Vec<u8> },
@@ -393,7 +394,9 @@ impl Connection {
 
     fn seal(&mut self, now: Instant, message: &[u8]) {
         let Some(channel) = self.channel() else { return };
-        if channel.send(now, message) == Ok(true) {
+        let sent = channel.send(now, message);
+        let is_request = message.get(1).is_some_and(|code| (1..32).contains(code));
+        if sent.is_ok_and(|left| left || is_request) {
             self.effects.push_back(Effect::Said(message.to_vec()));
         }
     }
