@@ -450,10 +450,14 @@ impl Core {
     /// A connection is gone.
     pub(super) fn session_lost(&mut self, connection: ActorKey) {
         let used = |held: &&mut Held| held.link.is_some_and(|link| link.connection == connection);
-        if let Some(held) = self.sessions.0.iter_mut().find(used) {
+        // Two, while it shakes hands for the second.
+        let lost = self.sessions.0.iter_mut().filter(used).map(|held| {
             held.abandon();
-            let marks = held.marks();
-            self.persist(vec![marks], Then::Nothing);
+            held.marks()
+        });
+        let marks: Vec<_> = lost.collect();
+        if !marks.is_empty() {
+            self.persist(marks, Then::Nothing);
         }
     }
 

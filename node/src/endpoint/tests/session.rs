@@ -402,6 +402,21 @@ fn a_resumption_over_the_same_connection_does_not_end_it() {
 }
 
 #[test]
+fn all_sessions_of_a_connection_that_is_gone_can_be_claimed() {
+    let mut bench = registered();
+    let resumed = Session { id: session(1).id, provisional: true, resumed: true, ..session(2) };
+    bench.hear(secured(1), Uplink::SessionEstablished { session: Box::new(resumed), rotated: false });
+    bench.write_all();
+    bench.apply(Input::Unlinked(secured(1).connection));
+    bench.write_all();
+    bench.forget_all();
+    for n in 1..=2 {
+        bench.hear(shaking(2 + n), Uplink::SessionClaim { association: association(n) });
+    }
+    assert_eq!(bench.refusal(), None);
+}
+
+#[test]
 fn the_newest_request_that_changes_something_wins() {
     let mut bench = established(2).0;
     bench.register_in(1, 1);
