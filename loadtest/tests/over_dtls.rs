@@ -115,7 +115,10 @@ impl Server {
                     self.touch(peer, |association, cx| association.send(cx, &reply).unwrap());
                 }
                 Output::Closed(_) => drop(self.associations.remove(&peer)),
-                Output::Established { .. } | Output::NumbersDue | Output::HandshakeFailed(_) => {}
+                Output::Established { .. }
+                | Output::Repeated { .. }
+                | Output::NumbersDue
+                | Output::HandshakeFailed(_) => {}
             }
         }
     }

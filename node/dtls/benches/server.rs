@@ -221,7 +221,7 @@ impl Node {
                 }
                 Output::Application { bytes, .. } => live.send(&mut self.context(), &bytes).unwrap(),
                 Output::NumbersDue => drop(live.numbers()),
-                Output::Established { .. } | Output::HandshakeFailed(_) => {}
+                Output::Established { .. } | Output::Repeated { .. } | Output::HandshakeFailed(_) => {}
                 Output::Closed(_) => {
                     *association = None;
                     return;

@@ -311,6 +311,7 @@ impl Server {
                 }
                 Output::Established { resumed, .. } => self.established(peer, resumed),
                 Output::Application { bytes, .. } => self.application(peer, &bytes),
+                Output::Repeated { .. } => {}
                 Output::NumbersDue => self.store_numbers(peer),
                 Output::HandshakeFailed(why) => println!("failed {peer} {why}"),
                 Output::Closed(why) => {

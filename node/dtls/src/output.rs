@@ -34,6 +34,12 @@ pub enum Output {
         /// Newer than every record before: only such a one may move the peer's address.
         newest: bool,
     },
+    /// The client has repeated its Finished, and the answer to it follows: like an application record, it may move the peer's
+    /// address.
+    Repeated {
+        /// Newer than every record before.
+        newest: bool,
+    },
     /// Write [`Association::numbers`](crate::Association::numbers) down soon: they moved by 64 received or nearly 2¹⁶ sent
     /// records, or have been moving for 60 s.
     NumbersDue,
@@ -52,6 +58,7 @@ impl fmt::Debug for Output {
             Self::Application { bytes, number, newest } => {
                 write!(f, "Application {{ {} bytes, number: {number}, newest: {newest} }}", bytes.len())
             }
+            Self::Repeated { newest } => write!(f, "Repeated {{ newest: {newest} }}"),
             Self::NumbersDue => f.write_str("NumbersDue"),
             Self::HandshakeFailed(failure) => write!(f, "HandshakeFailed({failure:?})"),
             Self::Closed(reason) => write!(f, "Closed({reason:?})"),

@@ -192,6 +192,7 @@ impl ConnectionActor {
             Output::Application { bytes, number, newest } => {
                 self.handle_plaintext(now, bytes, number, newest);
             }
+            Output::Repeated { newest } => self.heard(now, newest),
             Output::NumbersDue => self.report(),
             Output::HandshakeFailed(failure) => self.handshake_failed(failure),
             Output::Closed(reason) => self.closed_by(now, reason, ctx),
@@ -223,18 +224,8 @@ impl ConnectionActor {
     }
 
     fn handle_plaintext(&mut self, now: Instant, plaintext: Vec<u8>, number: u64, newest: bool) {
-        let Some(channel) = self.channel() else { return };
-        let moved = channel.heard(newest);
-        let (place, ping) = (channel.place(), channel.ping());
-        let pong = channel.is_pong(&plaintext);
-        self.moved(moved, place);
-        if newest {
-            self.reside(place.via);
-        }
-        if let Some(ping) = ping {
-            self.seal(now, &ping);
-        }
-        if pong {
+        self.heard(now, newest);
+        if self.channel().is_some_and(|channel| channel.is_pong(&plaintext)) {
             return;
         }
         if !self.ground().settings().strict_floor {
@@ -248,6 +239,20 @@ impl ConnectionActor {
                 open.held.clear();
             }
             open.held.push_back((number, plaintext));
+        }
+    }
+
+    /// A record of the session has come: its device may be elsewhere now.
+    fn heard(&mut self, now: Instant, newest: bool) {
+        let Some(channel) = self.channel() else { return };
+        let moved = channel.heard(newest);
+        let (place, ping) = (channel.place(), channel.ping());
+        self.moved(moved, place);
+        if newest {
+            self.reside(place.via);
+        }
+        if let Some(ping) = ping {
+            self.seal(now, &ping);
         }
     }
 

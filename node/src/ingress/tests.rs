@@ -576,6 +576,21 @@ fn shards_pass_on_what_the_kernel_does_not_steer() {
 }
 
 #[test]
+fn a_client_whose_address_changes_before_its_handshake_is_answered_gets_there() {
+    let node = Node::start(1, budgets());
+    node.declare("a");
+    let mut device = Device::with_cid(node.address, "a", true);
+    device.begin();
+    // HelloVerifyRequest, then ServerHello, which the client answers with its Finished.
+    for _ in 0..2 {
+        device.turn(PATIENCE);
+    }
+    device.rebind();
+    device.finish().unwrap();
+    assert_eq!(device.register(), Code::CREATED);
+}
+
+#[test]
 fn a_device_is_heard_though_its_endpoint_reached_for_it_while_its_record_was_looked_up() {
     for cid in [true, false] {
         let node = Node::start(1, budgets());

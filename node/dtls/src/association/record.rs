@@ -109,6 +109,7 @@ impl Association {
             }
             ContentType::Alert => self.handle_alert(&opened.plaintext),
             ContentType::Handshake if is_finished(&opened.plaintext) => {
+                self.outbox.push(Output::Repeated { newest });
                 if self.send_answer(cx) {
                     self.outbox.note_repeat();
                 }

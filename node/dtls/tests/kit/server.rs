@@ -263,6 +263,7 @@ impl Server {
                     }
                     self.events.push(Event::Application(bytes));
                 }
+                Output::Repeated { .. } => {}
                 Output::NumbersDue => {
                     let id = association.session().map(Session::id);
                     if let (Some(numbers), Some(id)) = (association.numbers(), id) {

@@ -385,6 +385,7 @@ impl Connection {
             Output::Application { bytes, number, newest } => {
                 self.handle_plaintext(now, bytes, number, newest);
             }
+            Output::Repeated { newest } => self.heard(now, newest),
             Output::NumbersDue => self.report(),
             Output::HandshakeFailed(_) => {}
             Output::Closed(reason) => self.closed_by(now, reason),
@@ -403,10 +404,21 @@ impl Connection {
 
     fn handle_plaintext(&mut self, now: Instant, plaintext: Vec<u8>, number: u64, newest: bool) {
         let association = self.association();
+        self.heard(now, newest);
+        if self.channel().is_some_and(|channel| channel.is_pong(&plaintext)) {
+            return;
+        }
+        if let Some(association) = association {
+            let plaintext = plaintext.clone();
+            self.effects.push_back(Effect::Accepted { association, number, plaintext });
+        }
+        self.core.handle_record(now, number, &plaintext);
+    }
+
+    fn heard(&mut self, now: Instant, newest: bool) {
         let Some(channel) = self.channel() else { return };
         let moved = channel.heard(newest);
         let (place, ping) = (channel.place(), channel.ping());
-        let pong = channel.is_pong(&plaintext);
         self.newest |= newest;
         if !matches!(moved, Moved::Stayed | Moved::Refused) {
             (self.link.socket, self.link.remote, self.link.local) = (place.socket, place.remote, place.local);
@@ -420,14 +432,6 @@ impl Connection {
         if let Some(ping) = ping {
             self.seal(now, &ping);
         }
-        if pong {
-            return;
-        }
-        if let Some(association) = association {
-            let plaintext = plaintext.clone();
-            self.effects.push_back(Effect::Accepted { association, number, plaintext });
-        }
-        self.core.handle_record(now, number, &plaintext);
     }
 
     fn hand_up(&mut self, device: DeviceId, uplink: Uplink) {
