@@ -46,7 +46,8 @@ fn of_hold(hold: &Hold) -> String {
         Hold::Reconnecting => "the store was lost, and no heartbeat was acknowledged since".into(),
         Hold::Empty => "the store is empty: if that is meant, set store.allow_empty".into(),
         Hold::ClockAhead(ms) => {
-            format!("this machine's clock is {ms} ms ahead of the other nodes' and the store's")
+            let (off, side) = (ms.unsigned_abs(), if *ms < 0 { "behind" } else { "ahead of" });
+            format!("this machine's clock is {off} ms {side} the other nodes' and the store's: set it")
         }
         Hold::Restoring => {
             "the store has just come back, and not all nodes have written again what it forgot".into()
@@ -64,6 +65,8 @@ pub struct Heart {
     draining: AtomicBool,
     /// The last second that the node's lanes are acknowledged for.
     until: AtomicU32,
+    /// They are not extended for now, which has been said.
+    resting: AtomicBool,
     rewriting: Mutex<Rewriting>,
     /// Beats out of turn.
     now: Notify,
@@ -97,8 +100,19 @@ impl Heart {
     ) -> Arc<Self> {
         let timings = *hub.members().timings();
         let (draining, until, now) = (AtomicBool::new(false), AtomicU32::new(0), Notify::new());
-        let rewriting = Mutex::default();
-        Arc::new(Self { hub, process, readiness, listeners, timings, draining, until, rewriting, now })
+        let (resting, rewriting) = (AtomicBool::new(false), Mutex::default());
+        Arc::new(Self {
+            hub,
+            process,
+            readiness,
+            listeners,
+            timings,
+            draining,
+            until,
+            resting,
+            rewriting,
+            now,
+        })
     }
 
     /// Joins the cluster and takes lanes: waits for a store that answers, and, where it has just come back, for as long as
@@ -279,8 +293,16 @@ impl Heart {
     async fn extend_lanes(&self) {
         let members = self.hub.members();
         let Some(second) = members.time().map(|time| time.second(clock::boot())) else { return };
-        if !members.may_extend(clock::boot(), self.until.load(Ordering::Relaxed)) {
-            return tracing::warn!("the shards' nonces rest: the store may have forgotten who else had them");
+        let rest = !members.may_extend(clock::boot(), self.until.load(Ordering::Relaxed));
+        match (self.resting.swap(rest, Ordering::Relaxed), rest) {
+            (false, true) => {
+                tracing::warn!("the shards' nonces rest: the store may have forgotten who else had them");
+            }
+            (true, false) => tracing::info!("the shards' nonces are extended again"),
+            (true, true) | (false, false) => {}
+        }
+        if rest {
+            return;
         }
         match self.process.store.extend_lanes(&self.process.owner, second).await {
             Ok(until) => {
