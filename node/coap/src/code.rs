@@ -42,11 +42,6 @@ impl Method {
         Code(self as u8)
     }
 
-    /// Whether a request may be carried out twice without harm (RFC 7252 §5.1, RFC 8132 §2 and §3).
-    pub const fn is_idempotent(self) -> bool {
-        !matches!(self, Self::Post | Self::Patch)
-    }
-
     /// Whether a request changes nothing at the server (RFC 7252 §5.1).
     pub const fn is_safe(self) -> bool {
         matches!(self, Self::Get | Self::Fetch)

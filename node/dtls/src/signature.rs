@@ -52,25 +52,6 @@ impl SigningKey {
             .map_err(|_| SignatureError::Key)
     }
 
-    /// Of the private number and the two coordinates of the public point, 32 bytes each, big-endian: they must belong
-    /// together.
-    pub fn from_numbers(
-        private: &[u8; 32],
-        x: &[u8; 32],
-        y: &[u8; 32],
-        random: &dyn SecureRandom,
-    ) -> Result<Self, SignatureError> {
-        let point = [&[4], &x[..], y].concat();
-        EcdsaKeyPair::from_private_key_and_public_key(
-            &ECDSA_P256_SHA256_ASN1_SIGNING,
-            private,
-            &point,
-            random,
-        )
-        .map(SigningKey)
-        .map_err(|_| SignatureError::Key)
-    }
-
     /// The half that peers may know.
     pub fn public_key(&self) -> PublicKey {
         let point = self.0.public_key().as_ref();

@@ -10,7 +10,7 @@ use crate::{
     endpoint::handle::{NewOperation, SubmitError, Submitted},
     identity::{AssociationId, DeviceId, Owner},
     shard::outbox::{PeerId, SocketId, Transmit},
-    store::{Header, Member},
+    store::Member,
 };
 
 /// Something of a device that the node which received it can't judge.
@@ -119,10 +119,4 @@ impl Neighbours for Alone {
     fn peer(&self, _: &str) -> Option<PeerId> {
         None
     }
-}
-
-/// The node that a device was last heard at, if it is another one that lives: who sends to the device should do it there.
-#[must_use]
-pub fn path_of(header: &Header, neighbours: &dyn Neighbours) -> Option<PeerId> {
-    neighbours.peer(header.path_node.as_deref()?)
 }

@@ -65,11 +65,6 @@ impl Session {
         self.max_plaintext.into()
     }
 
-    /// The number of the next record.
-    pub fn next_number(&self) -> u64 {
-        self.number
-    }
-
     /// The session in the format of NSS key logs, which tshark and others read: this gives all its traffic away.
     pub fn key_log(&self) -> String {
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();

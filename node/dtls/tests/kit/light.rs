@@ -51,11 +51,6 @@ pub fn x509(device: &Device) -> Credential {
     Credential::X509 { key: signing_key(device), chain: device.chain.clone().into() }
 }
 
-/// Settings of a client that gives up late, so that a bad network does not end it.
-pub fn patient() -> Settings {
-    Settings { attempts: 200, ..Settings::default() }
-}
-
 impl Light {
     pub fn new(credential: Credential, settings: Settings, cid: Option<&[u8]>) -> Self {
         Light {

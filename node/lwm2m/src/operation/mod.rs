@@ -278,10 +278,4 @@ impl Operation {
             | Self::CancelObservationComposite { .. } => Path::ROOT,
         }
     }
-
-    /// Whether carrying it out twice may do what once does not: such a one is not repeated when its
-    /// outcome is unknown.
-    pub const fn may_harm_twice(&self) -> bool {
-        matches!(self, Self::Execute { .. } | Self::Create { .. })
-    }
 }
