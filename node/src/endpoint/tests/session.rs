@@ -8,6 +8,7 @@ use super::*;
 use crate::{
     endpoint::link::{Links, Reach, Refusal, Secured, Security, SessionEnd},
     identity::{AssociationId, SessionId},
+    seal::Sealer,
     shard::outbox::PeerId,
     store::{Numbers, Session},
 };
