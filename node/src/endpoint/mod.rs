@@ -11,6 +11,7 @@ mod access;
 mod activation;
 mod actor;
 mod command;
+mod completion;
 mod core;
 mod directory;
 mod downlink;
