@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use super::{
     Delivery, Endpoints, NOBODY, WAITING,
     activation::leave_unanswered,
-    core::{Address, Core},
+    core::Core,
     directory::Reservation,
     handle::{
         NewOperation, OperationChange, RegistrationChange, RegistrationChangeKind, SubmitError, Submitted,
@@ -24,6 +24,7 @@ use super::{
     },
     link::{Call, Downlink, Link, Reach, Secured, Security},
     message::{Effect, Input, StopReason},
+    reach::Address,
 };
 use crate::{
     clock::{self, Reading},

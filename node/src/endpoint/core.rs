@@ -12,13 +12,12 @@
 
 use std::{
     collections::VecDeque,
-    net::SocketAddr,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use godwit_coap::{Code, FailReason, Response};
+use godwit_coap::{Code, Response};
 
 use super::{
     access::Access,
@@ -28,6 +27,7 @@ use super::{
     message::{Effect, Input, StopReason, Then},
     observation::Observations,
     plan::content_format,
+    reach::Address,
     registered::Registered,
     services::Shared,
     session::Sessions,
@@ -36,7 +36,6 @@ use crate::{
     clock::Reading,
     identity::DeviceId,
     profile::{PowerMode, Profile},
-    shard::{ActorKey, outbox::PeerId},
     store::{APPLIED_FOR_MS, Change, Claimed, DeviceRecord, value},
     telemetry::{Event, Orders},
 };
@@ -44,15 +43,6 @@ use crate::{
 /// Writes that an endpoint may have outstanding; with more it takes nothing new from the device. And publications: with more it
 /// takes no values, while all else goes on.
 const MAX_OUTSTANDING: usize = 8;
-
-/// Where a device was last registered from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Address {
-    /// Its address.
-    pub(super) peer: SocketAddr,
-    /// The node's, that it sends to.
-    pub(super) local: Option<SocketAddr>,
-}
 
 /// One device's endpoint.
 pub(super) struct Core {
@@ -77,7 +67,7 @@ pub(super) struct Core {
     /// A connection to that address was asked for.
     pub(super) reaching: bool,
     /// The link was made from the record; the device itself has not been heard over it.
-    lent: bool,
+    pub(super) lent: bool,
     /// When the device was last heard; `None`: not since the activation.
     heard: Option<Instant>,
     /// When anything last happened.
@@ -303,90 +293,6 @@ impl Core {
         }
     }
 
-    /// A connection is gone, or another device's: what was sent or asked over it gets no answer.
-    fn handle_unlinked(&mut self, now: Reading, connection: ActorKey) {
-        self.observations.drop_partial(connection);
-        self.session_lost(connection);
-        if self.link.is_some_and(|link| link.connection == connection) {
-            self.link = None;
-            if let Some(flight) = self.downlinks.flight.take() {
-                self.land_failed(now, *flight, FailReason::Timeout);
-            }
-        }
-    }
-
-    /// Leaves the link that these words fit, with what was sent over it.
-    pub(super) fn unlink(&mut self, now: Reading, is_left: impl FnOnce(&Link) -> bool) {
-        if let Some(link) = self.link.take_if(|own| is_left(own)) {
-            self.observations.drop_partial(link.connection);
-            self.abandon_flight(now);
-        }
-    }
-
-    /// Makes a connection this device's, in place of the one before.
-    pub(super) fn link_to(&mut self, now: Reading, link: Link) {
-        self.lent = false;
-        if let Some(old) = self.link.replace(link)
-            && (old.connection, old.security) != (link.connection, link.security)
-        {
-            self.abandon_flight(now);
-            if old.connection != link.connection {
-                // The device has left that address: nothing of it will be repeated from there.
-                self.downlink(old, Downlink::Close);
-            }
-        }
-        let uplink_body = self.profile.uplink_body();
-        self.downlink(link, Downlink::Link { device: self.device, uplink_body });
-    }
-
-    /// Asks for a connection to where the device is by its record: nothing was heard of it since the activation.
-    pub(super) fn reach(&mut self, now: Reading) {
-        if self.reaching {
-            return;
-        }
-        if self.registered.as_ref().is_some_and(|registered| registered.proof.is_some()) {
-            if !self.reach_by_session(now) {
-                self.out_of_reach(now);
-            }
-            return;
-        }
-        match self.address {
-            Some(address) => {
-                self.reaching = true;
-                self.effect(Effect::Reach(address));
-            }
-            None => self.out_of_reach(now),
-        }
-    }
-
-    fn handle_reached(&mut self, now: Reading, link: Option<Link>) {
-        self.reaching = false;
-        if let Some(link) = link {
-            self.session_reached(link);
-        }
-        match link {
-            // The device has come by itself.
-            _ if self.link.is_some() || self.leaving() => {}
-            Some(link) => {
-                self.link_to(now, link);
-                // A session is the device's for good; an address may become another's.
-                self.lent = link.security.secured().is_none();
-            }
-            None => self.out_of_reach(now),
-        }
-    }
-
-    /// Gives up a link that was made from the record, when nothing is left to send: before the next request it is
-    /// asked again whose the address is.
-    pub(super) fn return_link(&mut self) {
-        if self.lent
-            && let Some(link) = self.link.take()
-        {
-            self.lent = false;
-            self.downlink(link, Downlink::Close);
-        }
-    }
-
     /// A device that may not speak like this, or not at all, gets 4.03 for every request.
     fn refuse(&mut self, now: Reading, link: Link, uplink: &Uplink, reason: &'static str) {
         if let Some(call) = uplink.call() {
@@ -520,20 +426,6 @@ impl Core {
             && downlinks.flight.is_none()
             && !downlinks.preparing
             && !self.observations.has_partial()
-    }
-
-    /// The node where the device was last heard; `None`: it was not heard since the activation.
-    fn path_node(&self) -> Option<Arc<str>> {
-        let link = self.link?;
-        let via = self.services.links.get().map_or(link.via, |links| links.via(link.connection));
-        Some(self.node_of(via))
-    }
-
-    /// The name of the node by which a device is reached.
-    pub(super) fn node_of(&self, via: Option<PeerId>) -> Arc<str> {
-        let process = &self.services.process;
-        via.and_then(|peer| process.neighbours.owner(peer))
-            .map_or_else(|| process.owner.node.clone(), |it| it.node)
     }
 
     /// Whether the endpoint is on its way out and takes nothing new.

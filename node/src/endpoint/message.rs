@@ -7,11 +7,11 @@ use godwit_proto::v1;
 
 use super::{
     access::Access,
-    core::Address,
     downlink::Flight,
     end::EndedOperation,
     handle::{NewOperation, RegistrationChangeKind, SubmitError},
     link::{Call, Downlink, Link, Uplink},
+    reach::Address,
     registered::Registered,
     registration::NewRegistration,
     session::NewSession,

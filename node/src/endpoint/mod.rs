@@ -26,6 +26,7 @@ mod operation;
 mod orphan;
 mod plan;
 mod publish;
+mod reach;
 mod registered;
 mod registration;
 mod service;

@@ -15,7 +15,7 @@ use godwit_coap::{Code, Request, Response};
 use godwit_lwm2m::registration::{Registration, Update};
 
 use super::{
-    core::{Address, Core},
+    core::Core,
     downlink::Task,
     handle::RegistrationChangeKind,
     link::{Call, Downlink, Link},
@@ -23,6 +23,7 @@ use super::{
     observation::Observation,
     orphan,
     plan::{content_format, name_and_revision},
+    reach::Address,
     registered::{Proof, Registered},
 };
 use crate::{
