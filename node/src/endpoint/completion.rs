@@ -18,7 +18,7 @@ use super::{
     downlink::Purpose,
     handle::SubmitError,
     link::{Downlink, Refusal},
-    message::{Effect, StopReason, Then},
+    message::{Effect, Then},
 };
 use crate::{
     clock::Reading,
@@ -76,11 +76,7 @@ impl Core {
         let Some(then) = self.done(id) else { return };
         match result {
             Ok(()) => self.proceed(now, then),
-            Err(StoreError::Refused(_)) => {
-                self.leaving = Some(StopReason::Superseded);
-                self.stop_written = true;
-                self.effect(Effect::Stop(StopReason::Superseded));
-            }
+            Err(StoreError::Refused(_)) => self.superseded(),
             Err(error) => self.persist_failed(now, then, &error),
         }
     }
@@ -120,10 +116,7 @@ impl Core {
             }
             Then::Expire(..) => self.retry_expiry(now),
             Then::Paid(deadline) => self.paid(now, deadline, false),
-            Then::Stop(reason) => {
-                self.stop_written = true;
-                self.effect(Effect::Stop(reason));
-            }
+            Then::Stop(reason) => self.stop(reason),
             _ => {}
         }
     }
@@ -202,10 +195,7 @@ impl Core {
                 self.send(now, flight);
             }
             Then::Ended(end) => self.operation_ended(now, end.stored.operation.unwrap_or_default()),
-            Then::Stop(reason) => {
-                self.stop_written = true;
-                self.effect(Effect::Stop(reason));
-            }
+            Then::Stop(reason) => self.stop(reason),
             Then::Acknowledge { link, token, message_id, since, ends } => {
                 match ends {
                     Some(code) => self.end_observation(now, token, code),

@@ -23,6 +23,7 @@ use super::{
     access::Access,
     downlink::{self, Downlinks},
     handle::RegistrationChangeKind,
+    leaving::Leaving,
     link::{Call, Downlink, Link, Refusal, Uplink},
     message::{Effect, Input, StopReason, Then},
     observation::Observations,
@@ -36,7 +37,7 @@ use crate::{
     clock::Reading,
     identity::DeviceId,
     profile::{PowerMode, Profile},
-    store::{APPLIED_FOR_MS, Change, Claimed, DeviceRecord, value},
+    store::{APPLIED_FOR_MS, Claimed, DeviceRecord, value},
     telemetry::{Event, Orders},
 };
 
@@ -74,14 +75,11 @@ pub(super) struct Core {
     pub(super) active: Instant,
     /// The end of the registration is being written.
     pub(super) expiring: bool,
-    pub(super) leaving: Option<StopReason>,
-    /// Another node receives what the device sends.
-    moving: bool,
-    pub(super) stop_written: bool,
+    pub(super) leaving: Leaving,
     pub(super) next_effect: u32,
     /// Effects that have not ended, and what follows each.
     pub(super) waiting: Vec<(u32, Then)>,
-    effects: VecDeque<Effect>,
+    pub(super) effects: VecDeque<Effect>,
 }
 
 impl Core {
@@ -130,9 +128,7 @@ impl Core {
             heard: None,
             active: now.now,
             expiring: false,
-            leaving: None,
-            moving: false,
-            stop_written: false,
+            leaving: Leaving::default(),
             next_effect: 0,
             waiting: Vec::new(),
             effects: VecDeque::new(),
@@ -168,7 +164,7 @@ impl Core {
             Input::Deadline => self.handle_deadline(now),
             Input::LookAgain => {}
             Input::Release(reason) => self.release(now, reason),
-            Input::HandOver => self.moving = true,
+            Input::HandOver => self.hand_over(),
         }
         self.drive(now);
         self.downlinks.settle_start();
@@ -353,11 +349,7 @@ impl Core {
     }
 
     fn handle_access(&mut self, now: Reading, access: Option<Access>, profile: Option<Arc<Profile>>) {
-        let Some(access) = access else {
-            self.leaving = Some(StopReason::Superseded);
-            self.stop_written = true;
-            return self.effect(Effect::Stop(StopReason::Superseded));
-        };
+        let Some(access) = access else { return self.superseded() };
         let before = std::mem::replace(&mut self.access, access);
         if before.version != self.access.version {
             let cause = self.cause(&[b"credential", &self.access.version.to_be_bytes()]);
@@ -381,56 +373,6 @@ impl Core {
     fn was_not_activated(&self, now: Reading) -> bool {
         let by = self.access.activate_by;
         !self.activated && self.registered.is_none() && by != 0 && by <= now.unix_ms
-    }
-
-    /// Gives the device up once nothing is outstanding.
-    pub(super) fn release(&mut self, _now: Reading, reason: StopReason) {
-        self.leaving.get_or_insert(reason);
-    }
-
-    /// Gives the device up if it has no registration, nor one that is being written.
-    pub(super) fn release_unregistered(&mut self, now: Reading) {
-        if self.registered.is_none() && !self.answers_wait() {
-            self.release(now, StopReason::Ended);
-        }
-    }
-
-    fn leave_if_quiet(&mut self, now: Reading) {
-        if self.moving && self.is_quiet() {
-            self.leaving.get_or_insert(StopReason::Moved);
-        }
-        let Some(reason) = self.leaving else { return };
-        // A connection that is being made would use numbers that are about to be given up.
-        if self.stop_written || !self.waiting.is_empty() || self.reaching {
-            return;
-        }
-        // What is still to be said to the device needs the connection that is about to retire.
-        if self.effects.iter().any(|effect| matches!(effect, Effect::Downlink(..))) {
-            return self.effect(Effect::LookAgain);
-        }
-        self.stop_written = true;
-        let path = self.path_node();
-        let mut changes = self.retire_sessions();
-        changes.extend(path.map(Change::PathNode));
-        let owing = self.registered.as_deref().filter(|registered| registered.owed.is_some());
-        changes.extend(owing.map(|registered| Change::Deadline(Some(registered.deadline(now)))));
-        changes.extend(self.take_owed_ends().1);
-        changes.push(Change::Passive);
-        self.persist(changes, Then::Stop(reason));
-    }
-
-    /// Whether nothing is under way between the device, the store and the sink.
-    fn is_quiet(&self) -> bool {
-        let downlinks = &self.downlinks;
-        self.waiting.is_empty()
-            && downlinks.flight.is_none()
-            && !downlinks.preparing
-            && !self.observations.has_partial()
-    }
-
-    /// Whether the endpoint is on its way out and takes nothing new.
-    pub(super) fn leaving(&self) -> bool {
-        self.leaving.is_some()
     }
 
     /// Whether the device sleeps at times.

@@ -18,6 +18,7 @@ mod downlink;
 mod end;
 mod flapping;
 pub mod handle;
+mod leaving;
 pub mod link;
 mod message;
 mod model_sets;
