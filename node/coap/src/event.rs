@@ -45,6 +45,9 @@ pub enum Event {
         token: Token,
         /// The response, an error of the server as well as a success.
         response: Response,
+        /// Whether it is the first notification too: it came confirmable, with Observe, and is not acknowledged yet. An
+        /// [`Event::Notification`] of the same message follows.
+        notified: bool,
     },
     /// An own request has ended without response.
     Failed {
@@ -55,7 +58,8 @@ pub enum Event {
         /// Why.
         reason: FailReason,
     },
-    /// A response that belongs to no open request: a notification, an answer that came too late, or a stranger's.
+    /// A response that belongs to no open request: a notification, an answer that came too late, or a stranger's; or the
+    /// one that has just answered the request, if that was `notified`.
     /// Raised once per message id, however often it arrives.
     Notification {
         /// The token by which the caller knows the observation, if it does.

@@ -161,6 +161,15 @@ impl Ask {
         self.request.observe == Some(0)
     }
 
+    /// Whether a message is all of the response to a request that observes, so that it is the first notification as well.
+    pub(crate) fn is_notified(&self, response: &Response, blocks: &BlockOptions) -> bool {
+        self.observes()
+            && response.observe.is_some()
+            && response.code.is_success()
+            && (self.sending.is_none() && self.gathering.is_none() && self.sink.is_none())
+            && blocks.block2.is_none_or(|block| block.number() == 0 && !block.more())
+    }
+
     /// The message to send now.
     pub(crate) fn encode(
         &mut self,

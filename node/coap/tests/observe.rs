@@ -96,6 +96,48 @@ fn the_first_response_to_an_observe_request_is_its_response() {
 }
 
 #[test]
+fn a_notification_that_answers_its_request_waits_for_its_acknowledgement() {
+    let mut bench = Bench::new();
+    bench.peer.request(bench.now, token(b"obs"), Request::get("3/0/9").observe(0), true).unwrap();
+    bench.sent();
+    let datagram = notification(CON, 9, 4, b"80");
+    assert_eq!(bench.put(&datagram), Fate::Response);
+    let events = bench.events();
+    let [
+        Event::Response { response, notified: true, .. },
+        Event::Notification { message_id: 9, confirmable: true, observe: Some(4), response: same, .. },
+    ] = &events[..]
+    else {
+        panic!("{events:?}")
+    };
+    assert_eq!((&response.payload[..], &same.payload[..]), (&b"80"[..], &b"80"[..]));
+    assert_eq!(bench.put(&datagram), Fate::Duplicate);
+    assert!(bench.sent().is_empty() && bench.events().is_empty(), "nobody has decided on it yet");
+    assert!(bench.peer.acknowledge(bench.now, 9));
+    assert_eq!(bench.sent(), [empty(ACK, 9)]);
+    // The answer that it has overtaken belongs to nothing open.
+    bench.put(&message(ACK, Code::CONTENT, 0x3000, b"obs", &[(OBSERVE, &[3])], b"81"));
+    assert!(bench.events().is_empty() && bench.pass(secs(300)).is_empty());
+}
+
+#[test]
+fn a_notification_in_blocks_that_answers_its_request_is_acknowledged_at_once() {
+    let mut bench = Bench::new();
+    bench.peer.request(bench.now, token(b"obs"), Request::get("3/0/9").observe(0), true).unwrap();
+    bench.sent();
+    let first: &[(u16, &[u8])] = &[(OBSERVE, &[4]), (BLOCK2, &[0x08])];
+    bench.put(&message(CON, Code::CONTENT, 9, b"obs", first, &[b'8'; 16]));
+    let sent = bench.sent();
+    assert_eq!(sent[0], empty(ACK, 9));
+    let next = coap_lite::Packet::from_bytes(&sent[1]).unwrap();
+    assert_eq!(number(&next, BLOCK2), Some(0x10));
+    let second: &[(u16, &[u8])] = &[(BLOCK2, &[0x10])];
+    bench.put(&message(ACK, Code::CONTENT, next.header.message_id, next.get_token(), second, b"9"));
+    let Event::Response { response, notified: false, .. } = bench.event() else { panic!() };
+    assert_eq!(response.payload.len(), 17);
+}
+
+#[test]
 fn a_notification_that_crosses_a_cancellation_is_not_its_response() {
     let mut bench = Bench::new();
     bench.peer.request(bench.now, token(b"obs"), Request::get("3/0/9").observe(1), true).unwrap();

@@ -212,9 +212,9 @@ impl Connection {
                     }
                 }
             }
-            Event::Response { token, response, .. } => {
+            Event::Response { token, response, notified, .. } => {
                 self.close(token);
-                self.uplink(Uplink::Response { token, response: Box::new(response) })
+                self.uplink(Uplink::Response { token, response: Box::new(response), notified })
             }
             Event::Failed { token, reason, .. } => {
                 self.close(token);

@@ -223,9 +223,26 @@ fn a_request_of_the_endpoint_ends_once_in_its_response() {
     assert_eq!(message_id, 0x1000, "as it is on record");
     pair.device.respond(pair.now, id, Response::new(Code::CONTENT).content(0, "Godwit")).unwrap();
     pair.settle();
-    let (_, Uplink::Response { token: answered, response }) = pair.uplink() else { panic!() };
+    let (_, Uplink::Response { token: answered, response, .. }) = pair.uplink() else { panic!() };
     assert_eq!((answered, &*response.payload), (token, &b"Godwit"[..]));
     assert!(pair.outputs.is_empty());
+}
+
+#[test]
+fn a_notification_that_answers_its_request_is_acknowledged_when_the_endpoint_says_so() {
+    let mut pair = Pair::new(Some("a"));
+    let (token, request) = (Token::from(5), Box::new(Request::get("/3/0/9").observe(0)));
+    pair.down(Downlink::Request { token, message_id: 0x1000, request });
+    pair.heard.clear();
+    let value = Response::new(Code::CONTENT).content(0, "95").observe(3);
+    pair.device.notify(pair.now, token, value, true).unwrap();
+    pair.settle();
+    let (_, Uplink::Notification(notification)) = pair.uplink() else { panic!() };
+    let (_, Uplink::Response { response, notified: true, .. }) = pair.uplink() else { panic!() };
+    assert_eq!(response.payload, notification.response.payload);
+    assert!(pair.heard.is_empty());
+    pair.down(Downlink::Acknowledge { message_id: notification.message_id });
+    assert!(matches!(pair.heard[..], [Event::Acknowledged { .. }]));
 }
 
 #[test]

@@ -221,9 +221,9 @@ impl Core {
                     None => self.handle_session(now, link, uplink),
                 };
             }
-            Uplink::Response { token, response } => {
+            Uplink::Response { token, response, notified } => {
                 self.heard(now, link, false);
-                return self.handle_response(now, token, *response);
+                return self.handle_response(now, token, *response, notified);
             }
             Uplink::Failed { token, reason } => {
                 self.active = now.now;

@@ -82,6 +82,8 @@ pub(super) struct Flight {
     pub(super) purpose: Purpose,
     /// When it left, Unix milliseconds.
     pub(super) sent_at: u64,
+    /// Whether the values of its answer come as a notification, which is acknowledged once they are durable.
+    pub(super) notified: bool,
 }
 
 /// All that waits to be sent to a device.
@@ -264,7 +266,7 @@ impl Core {
         let format = registered.formats.pick(operation.format(), operation.format_use());
         let message_id = self.downlinks.take_message_id();
         let purpose = Purpose::Task(task);
-        let flight = Flight { token, message_id, operation, format, purpose, sent_at: now.unix_ms };
+        let flight = Flight { token, message_id, operation, format, purpose, sent_at: now.unix_ms, notified: false };
         self.send(now, Box::new(flight));
     }
 
@@ -302,11 +304,18 @@ impl Core {
         operation.request(&context(now, registered, format))
     }
 
-    pub(super) fn handle_response(&mut self, now: Reading, token: Token, response: Response) {
+    pub(super) fn handle_response(
+        &mut self,
+        now: Reading,
+        token: Token,
+        response: Response,
+        notified: bool,
+    ) {
         let Some(mut flight) = self.downlinks.land(token) else {
             self.handle_rest(now, token, Some(response));
             return;
         };
+        flight.notified = notified;
         let Some(registered) = self.registered.as_deref_mut() else { return };
         if matches!(response.code, Code::NOT_ACCEPTABLE | Code::UNSUPPORTED_CONTENT_FORMAT) {
             let chosen = flight.operation.format();
@@ -383,9 +392,8 @@ impl Core {
                 }
                 self.task_failed(now, flight, Some(code.to_string()));
             }
-            (Task::Observe(token), Answer::Observing { content, sequence }) => {
-                let token = *token;
-                self.observation_made(now, token, Some(flight.format), sequence);
+            (Task::Observe(_), Answer::Observing { content, sequence }) => {
+                self.observation_made(now, &flight, sequence);
                 self.publish_answer(
                     now,
                     &flight,
@@ -444,18 +452,14 @@ impl Core {
         true
     }
 
-    /// The device has confirmed an observation.
-    pub(super) fn observation_made(
-        &mut self,
-        now: Reading,
-        token: Token,
-        format: Option<ContentFormat>,
-        sequence: u32,
-    ) {
-        let Some(observation) = self.observations.by_token_mut(token) else { return };
+    /// The device has confirmed the observation that was asked for.
+    pub(super) fn observation_made(&mut self, now: Reading, flight: &Flight, sequence: u32) {
+        let Some(observation) = self.observations.by_token_mut(flight.token) else { return };
         observation.state = State::Active;
-        observation.format = format.or(observation.format);
-        observation.order.accept(now.now, sequence);
+        observation.format = Some(flight.format);
+        if !flight.notified {
+            observation.order.accept(now.now, sequence);
+        }
         let stored = observation.to_stored();
         self.persist(vec![Change::Observation(stored)], Then::Nothing);
     }

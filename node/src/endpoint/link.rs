@@ -120,6 +120,8 @@ pub enum Uplink {
         token: Token,
         /// What the device answered, with its whole body.
         response: Box<Response>,
+        /// Whether the same message follows as an [`Uplink::Notification`]: its values wait for that.
+        notified: bool,
     },
     /// A request of the endpoint has ended without response.
     Failed {

@@ -100,7 +100,7 @@ impl Core {
         self.with_origin(|origin, orders| telemetry::raw(origin, message, path, raw, orders, now.unix_ms))
     }
 
-    /// Publishes what an answer brought; nobody waits for it.
+    /// Publishes what an answer brought, unless that is a notification's; nobody waits for it.
     pub(super) fn publish_answer(
         &mut self,
         now: Reading,
@@ -110,6 +110,9 @@ impl Core {
         response: &Response,
         entries: Vec<Entry>,
     ) {
+        if flight.notified {
+            return;
+        }
         let message = telemetry::Uplink {
             cause,
             token: flight.token.as_bytes(),
@@ -132,7 +135,7 @@ impl Core {
         response: &Response,
         answer: Option<&Answer>,
     ) {
-        if !response.code.is_success() || response.payload.is_empty() {
+        if !response.code.is_success() || response.payload.is_empty() || flight.notified {
             return;
         }
         // As the values of the same answer have it.

@@ -201,7 +201,7 @@ impl Bench {
 
     fn respond(&mut self, response: Response) {
         let token = self.requests().last().expect("a request is open").0;
-        self.say(Uplink::Response { token, response: Box::new(response) });
+        self.say(Uplink::Response { token, response: Box::new(response), notified: false });
     }
 
     fn fail(&mut self, reason: FailReason) {

@@ -184,18 +184,24 @@ impl Client {
         })
     }
 
+    /// Whether a message of the peer's own is the response to the exchange at `at` and the first notification too.
+    pub(crate) fn is_notified(&self, at: usize, response: &Response, blocks: &BlockOptions) -> bool {
+        matches!(&self.exchanges[at].role, Role::Ask(ask) if ask.is_notified(response, blocks))
+    }
+
     /// Whether a message with Observe under the token of this exchange is a notification rather than its response.
     pub(crate) fn cancels(&self, at: usize) -> bool {
         matches!(&self.exchanges[at].role, Role::Ask(ask) if ask.cancels())
     }
 
-    /// Takes the response to the exchange at `at`.
+    /// Takes the response to the exchange at `at`. `notified`: see [`Event::Response`].
     pub(crate) fn respond(
         &mut self,
         cx: &mut Context<'_>,
         at: usize,
         response: Response,
         blocks: BlockOptions,
+        notified: bool,
     ) -> Fate {
         let exchange = &mut self.exchanges[at];
         let Role::Ask(ask) = &mut exchange.role else {
@@ -211,7 +217,7 @@ impl Client {
             }
             Step::Done(response) => {
                 let Exchange { id: exchange, token, .. } = self.exchanges.remove(at);
-                push(&mut cx.out.events, Event::Response { exchange, token, response });
+                push(&mut cx.out.events, Event::Response { exchange, token, response, notified });
             }
             Step::Failed(reason) => self.fail(cx, at, reason),
         }

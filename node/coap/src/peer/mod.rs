@@ -404,33 +404,43 @@ impl Peer {
             let cancels = self.work.as_ref().is_some_and(|work| work.client.cancels(*at));
             !(cancels && response.observe.is_some())
         });
-        if let Some(at) = exchange {
-            let mut answer = Answer::new();
-            if confirmable {
-                answer.extend_from_slice(&wire::empty(Kind::Ack, message_id));
-                push(&mut self.out.transmits, answer.to_vec());
-            }
-            // With no room left the response is taken all the same: a repetition then looks like a late one.
-            self.remember(now, origin, Seen::Answered(answer));
-            return self.with_client(now, |client, cx| client.respond(cx, at, response, blocks));
-        }
-        let state = if confirmable { Seen::Notification } else { Seen::Answered(Answer::new()) };
-        if !self.remember(now, origin, state) {
-            return Fate::Ignored(Ignored::Overload);
-        }
         let more = blocks.block2.is_some_and(|block| block.number() == 0 && block.more());
-        push(
-            &mut self.out.events,
-            Event::Notification {
-                token: message.token,
-                message_id,
-                confirmable,
-                observe: response.observe,
-                response: Response { block2: blocks.block2, ..response },
-                more,
-            },
-        );
-        Fate::Notification
+        let notification = |response: Response| Event::Notification {
+            token: message.token,
+            message_id,
+            confirmable,
+            observe: response.observe,
+            response: Response { block2: blocks.block2, ..response },
+            more,
+        };
+        let Some(at) = exchange else {
+            let state = if confirmable { Seen::Notification } else { Seen::Answered(Answer::new()) };
+            if !self.remember(now, origin, state) {
+                return Fate::Ignored(Ignored::Overload);
+            }
+            push(&mut self.out.events, notification(response));
+            return Fate::Notification;
+        };
+        // RFC 7641 §3.2: a notification may overtake the answer to the request, and is one itself.
+        let first = confirmable
+            && self.work.as_ref().is_some_and(|work| work.client.is_notified(at, &response, &blocks));
+        if first {
+            if !self.remember(now, origin, Seen::Notification) {
+                return Fate::Ignored(Ignored::Overload);
+            }
+            let event = notification(response.clone());
+            let fate = self.with_client(now, |client, cx| client.respond(cx, at, response, blocks, true));
+            push(&mut self.out.events, event);
+            return fate;
+        }
+        let mut answer = Answer::new();
+        if confirmable {
+            answer.extend_from_slice(&wire::empty(Kind::Ack, message_id));
+            push(&mut self.out.transmits, answer.to_vec());
+        }
+        // With no room left the response is taken all the same: a repetition then looks like a late one.
+        self.remember(now, origin, Seen::Answered(answer));
+        self.with_client(now, |client, cx| client.respond(cx, at, response, blocks, false))
     }
 
     /// A response in an acknowledgement.
@@ -446,7 +456,7 @@ impl Peer {
         };
         match options::read_response(code, &mut message.packet) {
             Ok((response, blocks)) => {
-                self.with_client(now, |client, cx| client.respond(cx, at, response, blocks))
+                self.with_client(now, |client, cx| client.respond(cx, at, response, blocks, false))
             }
             Err(_) => {
                 self.with_client(now, |client, cx| client.refuse(cx, at, FailReason::BadOption));

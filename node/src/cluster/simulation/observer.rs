@@ -292,9 +292,6 @@ impl Observer {
             && (message.kind != ACK || *open.get() == message.id)
         {
             open.remove();
-            // A notification that comes before the answer to the request that observes is that answer, and acknowledged as
-            // such (RFC 7252 §5.2.2).
-            known.notified.remove(&message.id);
         }
         let jumps = known.inexact;
         let current = known.claimed.clone().filter(|(claimed, ..)| *claimed > term);

@@ -150,7 +150,7 @@ impl Bench {
 
     fn respond_over(&mut self, link: Link, response: Response) {
         let token = self.requests().last().expect("a request is open").0;
-        self.hear(link, Uplink::Response { token, response: Box::new(response) });
+        self.hear(link, Uplink::Response { token, response: Box::new(response), notified: false });
     }
 
     fn said(&self, wanted: fn(&Downlink) -> bool) -> bool {

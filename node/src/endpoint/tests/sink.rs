@@ -18,6 +18,25 @@ fn a_notification_is_acknowledged_once_it_is_durable() {
 }
 
 #[test]
+fn a_notification_that_answers_its_request_is_acknowledged_once_it_is_durable() {
+    let mut bench = Bench::claimed("demo", DeviceRecord::default());
+    bench.register("lt=60&lwm2m=1.1");
+    bench.write_all();
+    let token = bench.requests()[0].0;
+    let response = Box::new(Response::new(Code::CONTENT).content(0, "95").observe(1));
+    bench.say(Uplink::Response { token, response, notified: true });
+    assert!(bench.write_all().iter().any(|change| matches!(change, Change::Observation(_))));
+    bench.forget_all();
+    bench.notify(token, 77, 1, "95");
+    assert!(bench.downlinks.is_empty());
+    let (id, records) = bench.publications.remove(0);
+    assert_eq!((records.len(), records[0].stale), (1, false));
+    assert!(bench.publications.is_empty(), "once");
+    bench.apply(Input::Published(id, Ok(())));
+    assert!(matches!(bench.downlinks[..], [Downlink::Acknowledge { message_id: 77 }]));
+}
+
+#[test]
 fn a_notification_that_the_sink_does_not_take_is_left_without_acknowledgement() {
     let (mut bench, token) = observed();
     bench.notify(token, 77, 2, "94");
