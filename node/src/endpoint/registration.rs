@@ -37,6 +37,9 @@ use crate::{
 /// How often a deadline or an end that is owed is tried to be written.
 pub(super) const OWED_RETRY: Duration = Duration::from_secs(2);
 
+/// How often an end that is due is tried. In a long outage it is due for all live devices at once.
+const EXPIRY_RETRY: Duration = Duration::from_secs(5);
+
 /// A registration on its way to the store.
 #[derive(Debug)]
 pub(super) struct NewRegistration {
@@ -323,11 +326,11 @@ impl Core {
         self.persist(changes, Then::Expire(record, id));
     }
 
-    /// The end could not be written: tried again soon.
+    /// The end could not be written, or nothing may end now.
     pub(super) fn retry_expiry(&mut self, now: Reading) {
         self.expiring = false;
         if let Some(registered) = self.registered.as_deref_mut() {
-            registered.expires = now.now + Duration::from_secs(1);
+            registered.expires = now.now + EXPIRY_RETRY;
         }
     }
 
