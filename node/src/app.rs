@@ -21,13 +21,13 @@ use crate::{
     admin,
     admission::{Admission, Budgets},
     clock,
-    cluster::{
-        neighbours::{Alone, Neighbours},
-        seat::{self, SeatError},
-    },
+    cluster::seat::{self, SeatError},
     config::{self, Config, DataDir, DataDirError, Fsync, Mode, ReplayFloor, Secret, StoreKind},
     connection::secure::settings as dtls,
-    endpoint::{Directory, Inboxes, Process, Service, ShardMessage, SharedSets},
+    endpoint::{
+        Directory, Inboxes, Process, Service, ShardMessage, SharedSets,
+        neighbours::{Alone, Neighbours},
+    },
     entropy, health,
     identity::Owner,
     ingress::{self},

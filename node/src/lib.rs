@@ -21,6 +21,7 @@ pub mod keys;
 pub mod log;
 pub mod metrics;
 pub mod models;
+pub mod ownership;
 pub mod profile;
 mod reminders;
 pub mod seal;

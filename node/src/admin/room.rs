@@ -10,8 +10,8 @@ use super::{
     name::DeviceName,
 };
 use crate::{
-    cluster::neighbours::Neighbours,
     endpoint::handle::Endpoints,
+    endpoint::neighbours::Neighbours,
     identity::{DeviceId, Owner},
     models::Models,
     profile,

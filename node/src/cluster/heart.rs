@@ -17,11 +17,12 @@ use std::{
 use thiserror::Error;
 use tokio::sync::{Notify, watch};
 
-use super::{Hold, Timings, link::Hub};
+use super::link::Hub;
 use crate::{
     clock,
     endpoint::{Process, ShardMessage},
     health::{self, Readiness},
+    ownership::{Hold, Timings},
     shard::listener::Listener,
     store::{Lane, Member, Rewritten, StoreError},
 };

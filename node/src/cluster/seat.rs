@@ -6,7 +6,6 @@ use thiserror::Error;
 use tokio::{sync::watch, task::JoinHandle};
 
 use super::{
-    Timings,
     heart::Heart,
     link::{self, Hub, Tls, TlsError},
     news::News,
@@ -18,6 +17,7 @@ use crate::{
     health::Readiness,
     identity::Owner,
     models::Models,
+    ownership::Timings,
     shard::listener::Listener,
     store::{Lane, StoreError},
 };

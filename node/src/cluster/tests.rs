@@ -17,7 +17,6 @@ use godwit_proto::v1::{self, command::Kind, operation::State};
 use tokio::sync::watch;
 
 use super::{
-    Timings,
     heart::Heart,
     link::{self, Hub, Tls},
 };
@@ -38,6 +37,7 @@ use crate::{
         tests::{Device, KEY, budgets},
     },
     keys::{ClusterKeys, Trust},
+    ownership::Timings,
     seal::Sealer,
     shard::listener::{Kind as Socket, Listener},
     store::{

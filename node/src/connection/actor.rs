@@ -18,13 +18,13 @@ use super::{
 use crate::{
     admission::Handshake,
     clock,
-    cluster::{Answer, Residence, Verdict, reply::Reply},
     endpoint::{
         Delivery, foreign,
         link::{Call, Downlink, Link, Uplink},
     },
     identity::{DeviceId, RegistrationId},
     metrics::labels,
+    ownership::{Answer, Reply, Residence, Verdict},
     shard::{ActorKey, Target, outbox::PeerId, timers::TimerKey},
 };
 

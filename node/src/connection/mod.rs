@@ -34,11 +34,11 @@ use self::{
 };
 use crate::{
     admission::Handshake,
-    cluster::reply::Reply,
     endpoint::{Arrived, Endpoints},
     entropy,
     identity::{AssociationId, DeviceId},
     metrics::{self, labels},
+    ownership::Reply,
     shard::{
         ActorKey, Target,
         listener::Listener,

@@ -23,13 +23,14 @@ use super::{
     link::{Downlink, Link, Refusal, Uplink},
     message::Input,
     orphan,
+    search::Search,
     services::{Process, ShardMessage, ShardPulse, Shared},
 };
 use crate::{
     clock,
-    cluster::{Confirmed, Step, Want, Why, search::Search},
     identity::{DeviceId, Owner},
     metrics::labels,
+    ownership::{Confirmed, Step, Want, Why},
     profile::{LoadError, Profile},
     store::{Claim, DeviceRecord, Expect, Fence, Header, StoreError},
     telemetry::Event,

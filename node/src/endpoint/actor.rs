@@ -28,9 +28,9 @@ use super::{
 };
 use crate::{
     clock::{self, Reading},
-    cluster::Confirmed,
     identity::{AssociationId, DeviceId, RegistrationId},
     metrics::labels,
+    ownership::Confirmed,
     shard::{ActorKey, Target, timers::TimerKey},
     store::{Change, DeviceRecord, Expect, Fence, Header, Numbers, Pointer, Session, StateStore, StoreError},
     telemetry::{Publication, Record, Ticket},

@@ -266,7 +266,8 @@ impl Core {
         let format = registered.formats.pick(operation.format(), operation.format_use());
         let message_id = self.downlinks.take_message_id();
         let purpose = Purpose::Task(task);
-        let flight = Flight { token, message_id, operation, format, purpose, sent_at: now.unix_ms, notified: false };
+        let flight =
+            Flight { token, message_id, operation, format, purpose, sent_at: now.unix_ms, notified: false };
         self.send(now, Box::new(flight));
     }
 
@@ -304,13 +305,7 @@ impl Core {
         operation.request(&context(now, registered, format))
     }
 
-    pub(super) fn handle_response(
-        &mut self,
-        now: Reading,
-        token: Token,
-        response: Response,
-        notified: bool,
-    ) {
+    pub(super) fn handle_response(&mut self, now: Reading, token: Token, response: Response, notified: bool) {
         let Some(mut flight) = self.downlinks.land(token) else {
             self.handle_rest(now, token, Some(response));
             return;

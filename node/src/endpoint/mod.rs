@@ -22,6 +22,7 @@ mod leaving;
 pub mod link;
 mod message;
 mod model_sets;
+pub mod neighbours;
 mod observation;
 mod operation;
 mod orphan;
@@ -30,6 +31,7 @@ mod publish;
 mod reach;
 mod registered;
 mod registration;
+pub mod search;
 mod service;
 mod services;
 mod session;
@@ -58,6 +60,7 @@ use self::{
     handle::SubmitError,
     link::{Link, Links, Uplink},
     message::Input,
+    neighbours::Neighbours,
     services::Shared,
     starts::Starts,
 };
@@ -69,11 +72,10 @@ pub use self::{
     services::{Arrived, Inboxes, Presented, Process, ShardMessage},
 };
 use crate::{
-    clock,
-    cluster::{Answer, neighbours::Neighbours, reply::Reply},
-    entropy,
+    clock, entropy,
     identity::DeviceId,
     metrics::{self, labels},
+    ownership::{Answer, Reply},
     shard::{ActorKey, ShardId, Target, table::Table, timers::Timers},
     store::{Member, StateStore},
     telemetry::{Completion, Publish, Turn},

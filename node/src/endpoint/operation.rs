@@ -164,14 +164,16 @@ impl Core {
             if let (Some(token), Ok(message_id)) = (Token::new(&first.token), u16::try_from(first.message_id))
             {
                 let sent_at = first.first_sent;
-                let flight = Flight { token, message_id, operation, format, purpose, sent_at, notified: false };
+                let flight =
+                    Flight { token, message_id, operation, format, purpose, sent_at, notified: false };
                 self.send(now, Box::new(flight));
                 return true;
             }
         }
         let token = self.token_for(&operation);
         let message_id = self.downlinks.take_message_id();
-        let flight = Flight { token, message_id, operation, format, purpose, sent_at: now.unix_ms, notified: false };
+        let flight =
+            Flight { token, message_id, operation, format, purpose, sent_at: now.unix_ms, notified: false };
         self.attempt(now, Box::new(flight), accepted);
         true
     }

@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{
     clock,
-    cluster::Standing,
     identity::DeviceId,
+    ownership::Standing,
     profile::LoadError,
     store::{Member, value},
     telemetry::Event,

@@ -19,14 +19,15 @@ use super::{
     handle::{NewOperation, OperationChange, RegistrationChange, SubmitError, Submitted, Told},
     link::Links,
     model_sets::SharedSets,
+    neighbours::Neighbours,
     starts::Starts,
 };
 use crate::{
     clock,
-    cluster::{Confirmed, Membership, Pulse, Validity, neighbours::Neighbours, reply::Reply},
     config::Config,
     identity::{AssociationId, DeviceId, Owner},
     metrics,
+    ownership::{Confirmed, Membership, Pulse, Reply, Validity},
     profile::{Profile, ProfileRegistry},
     seal::Sealer,
     shard::{

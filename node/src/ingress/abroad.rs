@@ -15,15 +15,15 @@ use super::{
     secure::{Secure, Waiting},
 };
 use crate::{
-    cluster::{Answer, Step, Want, neighbours, search::Search},
     connection::{Offer, Place, secure::activation::Wanted},
-    endpoint::{Arrived, Presence, Presented},
+    endpoint::{Arrived, Presence, Presented, neighbours::Present, search::Search},
     identity::{AssociationId, DeviceId},
     metrics::{
         cluster::Path,
         dtls::RecordDrop,
         labels::{DropReason, Lookup},
     },
+    ownership::{Answer, Step, Want},
     shard::listener::Kind,
     store::{DeviceRecord, Member},
 };
@@ -103,7 +103,7 @@ impl Router {
         search: &mut Search,
         owner: &Member,
         device: DeviceId,
-        present: Option<neighbours::Present>,
+        present: Option<Present>,
     ) -> (Step, bool) {
         let presented = present.is_some();
         let asked = match present {
@@ -122,18 +122,10 @@ impl Router {
         session: Option<AssociationId>,
         (from, bytes): &(Place, Box<[u8]>),
         relay: bool,
-    ) -> Option<neighbours::Present> {
+    ) -> Option<Present> {
         let Place { socket, remote, local, via: None } = *from else { return None };
         self.metrics.cluster.paths[if relay { Path::Relayed } else { Path::Presented }].increment(1);
-        Some(neighbours::Present {
-            device,
-            session,
-            socket,
-            peer: remote,
-            local,
-            bytes: bytes.clone(),
-            relay,
-        })
+        Some(Present { device, session, socket, peer: remote, local, bytes: bytes.clone(), relay })
     }
 
     /// Hands the datagrams that came behind the first one to the owner as well. Nothing follows from its answers.
@@ -159,7 +151,7 @@ impl Router {
         presents.for_each(|present| self.hand(peer, present));
     }
 
-    fn hand(&self, to: &Member, present: neighbours::Present) {
+    fn hand(&self, to: &Member, present: Present) {
         let handed = self.process.neighbours.present(to, present);
         actix::spawn(async move {
             // Nothing follows from the answer.

@@ -18,11 +18,11 @@ use super::{
 };
 use crate::{
     clock,
-    cluster::neighbours::Neighbours,
     connection::{
         Connections, Place,
         secure::{Ground, settings::Settings},
     },
+    endpoint::neighbours::Neighbours,
     endpoint::{Endpoints, Process, ShardMessage},
     metrics::{self, cluster::Path, labels::DropReason},
     shard::{

@@ -12,11 +12,13 @@ use std::{
 use futures_util::future::BoxFuture;
 use godwit::{
     admin::{Admin, Parts, Place},
-    cluster::neighbours::Alone,
     config,
-    endpoint::handle::{
-        Endpoints, NewOperation, OperationChange, RegistrationChange, RegistrationChangeKind, SubmitError,
-        Submitted, Told,
+    endpoint::{
+        handle::{
+            Endpoints, NewOperation, OperationChange, RegistrationChange, RegistrationChangeKind,
+            SubmitError, Submitted, Told,
+        },
+        neighbours::Alone,
     },
     identity::{DeviceId, Owner},
     models::Models,

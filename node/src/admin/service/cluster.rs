@@ -17,7 +17,7 @@ use crate::{
         room::Room,
     },
     clock,
-    cluster::Standing,
+    ownership::Standing,
     store::Member,
 };
 

@@ -16,13 +16,13 @@ use tokio::runtime::Handle;
 use super::{peer::Peer, tls::Tls, wire as convert};
 use crate::{
     clock::{self, Boot},
-    cluster::{
-        Answer, Membership, Timings,
+    endpoint::{
+        handle::{NewOperation, OperationChange, RegistrationChange, SubmitError, Submitted},
         neighbours::{Neighbours, Present},
     },
-    endpoint::handle::{NewOperation, OperationChange, RegistrationChange, SubmitError, Submitted},
     identity::{DeviceId, Owner},
     metrics::cluster::{LinkDrop, Links},
+    ownership::{Answer, Membership, Timings},
     shard::outbox::{PeerId, SocketId, Transmit},
     store::{Beat, Member},
 };

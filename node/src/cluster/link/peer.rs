@@ -32,10 +32,10 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::{Hub, tls::Tls, wire as convert};
 use crate::{
-    cluster::Answer,
     endpoint::handle::{NewOperation, SubmitError, Submitted},
     identity::{DeviceId, Owner},
     metrics::cluster::{LinkDrop, Links, Outcome},
+    ownership::Answer,
     shard::outbox::PeerId,
 };
 

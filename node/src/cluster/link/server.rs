@@ -17,12 +17,12 @@ use tonic::{Request, Response, Status, Streaming, transport::Server};
 
 use super::{Hub, wire as convert};
 use crate::{
-    cluster::reply::Reply,
     endpoint::{
         Presented, Service, ShardMessage,
         handle::{OperationChange, SubmitError, Told},
     },
     identity::{DeviceId, Owner},
+    ownership::Reply,
     shard::outbox::PeerId,
 };
 

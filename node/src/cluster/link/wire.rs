@@ -8,12 +8,13 @@ use godwit_proto::{
 };
 
 use crate::{
-    cluster::{Answer, neighbours},
     endpoint::{
         Arrived,
         handle::{NewOperation, RegistrationChange, RegistrationChangeKind, SubmitError},
+        neighbours::Present,
     },
     identity::{AssociationId, DeviceId},
+    ownership::Answer,
     shard::outbox::{PeerId, SocketId, Transmit},
     store::pointer::{address_bytes, address_from_bytes},
 };
@@ -42,8 +43,8 @@ fn ip(bytes: &[u8]) -> Option<IpAddr> {
     }
 }
 
-pub(super) fn present(question: u64, present: neighbours::Present) -> Body {
-    let neighbours::Present { device, session, socket, peer, local, bytes, relay } = present;
+pub(super) fn present(question: u64, present: Present) -> Body {
+    let Present { device, session, socket, peer, local, bytes, relay } = present;
     Body::Present(wire::Present {
         question,
         device: device.as_bytes().to_vec(),
@@ -229,7 +230,7 @@ mod tests {
     #[test]
     fn a_presented_datagram_arrives_as_it_came_and_by_whom() {
         for (session, local) in [(Some(AssociationId::from_bytes([7; 8])), Some("10.0.0.1")), (None, None)] {
-            let sent = neighbours::Present {
+            let sent = Present {
                 device: DeviceId::of("a"),
                 session,
                 socket: SocketId(1),

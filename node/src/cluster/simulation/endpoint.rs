@@ -23,10 +23,10 @@ use super::{
 };
 use crate::{
     clock::Reading,
-    cluster::Validity,
     config::Config,
     identity::{AssociationId, DeviceId, Owner, RegistrationId},
     metrics,
+    ownership::Validity,
     profile::builtin,
     seal::Sealer,
     shard::{ActorKey, timers::Timers},

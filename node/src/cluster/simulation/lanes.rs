@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{
     clock::Boot,
-    cluster::{Membership, Timings},
     identity::Owner,
+    ownership::{Membership, Timings},
     store::Member,
 };
 

@@ -18,10 +18,10 @@
 //!
 //! - Giving a device up by a passivation, instead of handing a snapshot over, holds: no schedule broke a promise by it.
 //! - A node whose connection to the store broke must not ask the next process of it anything before a heartbeat
-//!   ([`Membership::handle_store_lost`](super::Membership::handle_store_lost)): else it claims from a record that has forgotten
+//!   ([`Membership::handle_store_lost`](crate::ownership::Membership::handle_store_lost)): else it claims from a record that has forgotten
 //!   what its living owner wrote.
 //! - A lapsed lane must not be extended by a store that has just come back
-//!   ([`Membership::may_extend`](super::Membership::may_extend)): it may have forgotten the next holder.
+//!   ([`Membership::may_extend`](crate::ownership::Membership::may_extend)): it may have forgotten the next holder.
 //! - A presented record belongs to a connection whose handshake is under way if its Connection ID or its address leads there;
 //!   its session's name alone does not find it.
 //! - While a link is cut, or an owner dead, a repeated record within the read floor's lag can have a device claimed. It changes

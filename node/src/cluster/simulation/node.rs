@@ -40,10 +40,10 @@ pub(super) use self::{
 use super::{bug::Bug, links::Links, store::Request};
 use crate::{
     clock::Boot,
-    cluster::{Answer, Membership, Pulse, Residence, Timings, residence::Confirmed},
     connection::simulated::{Connection, Ground, Place, Settings, Wanted},
     endpoint::simulated::{Endpoint, Services},
     identity::{DeviceId, Owner},
+    ownership::{Answer, Confirmed, Membership, Pulse, Residence, Timings},
     shard::outbox::SocketId,
     store::{Fence, recent::Recent, value},
     telemetry::SinkError,

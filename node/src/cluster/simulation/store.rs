@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::bug::Bug;
 use crate::{
-    cluster::Timings,
     identity::{AssociationId, DeviceId, Owner},
+    ownership::Timings,
     store::{
         Beat, Change, Claim, Claimed, DeviceRecord, Fence, Lane, Member, Pointer, Refused, Served,
         StoreError, contract::model::Model, recent::Again, value,

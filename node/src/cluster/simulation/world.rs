@@ -24,12 +24,12 @@ use super::{
 use crate::{
     admission::{Admission, Budgets},
     clock,
-    cluster::Timings,
     config::keyring,
     connection::simulated::Settings,
     entropy,
     identity::{AssociationId, DeviceId, Owner},
     keys::{ClusterKeys, Trust},
+    ownership::Timings,
     seal::Sealer,
     store::{Change, value},
     telemetry::Record,

@@ -1,7 +1,7 @@
 //! An endpoint whose node does not see the store, or may be the only one that doesn't.
 
 use super::*;
-use crate::cluster::Validity;
+use crate::ownership::Validity;
 
 impl Bench {
     fn stands(&self, validity: Validity, may_expire: bool) {

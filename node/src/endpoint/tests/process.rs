@@ -7,8 +7,8 @@ use tokio::sync::broadcast;
 
 use crate::{
     clock,
-    cluster::neighbours::Alone,
     config::Config,
+    endpoint::neighbours::Alone,
     endpoint::{
         directory::Directory,
         model_sets::SharedSets,

@@ -10,9 +10,9 @@ use super::{
     reply::Pending,
 };
 use crate::{
-    cluster::{Residence, residence::Confirmed},
     endpoint::simulated::Endpoint,
     identity::{DeviceId, Owner},
+    ownership::{Confirmed, Residence},
     store::{Claim, Claimed, Fence, StoreError},
 };
 

@@ -20,9 +20,9 @@ use super::{
     reply::Pending,
 };
 use crate::{
-    cluster::{Standing, Want},
     endpoint::handle::NewOperation,
     identity::{DeviceId, Owner},
+    ownership::{Standing, Want},
 };
 
 /// Nodes to which a device that moves is followed.

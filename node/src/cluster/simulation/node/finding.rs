@@ -12,10 +12,10 @@ use super::{
     reply::Pending,
 };
 use crate::{
-    cluster::{Activation, Answer, Step, Want},
     connection::simulated::{Connection, Place, Wanted},
     endpoint::link::Uplink,
     identity::{AssociationId, DeviceId, Owner},
+    ownership::{Activation, Answer, Step, Want},
     store::DeviceRecord,
 };
 

@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use godwit_proto::v1::operation::State;
 
 use crate::{
-    cluster::Answer,
     endpoint::handle::NewOperation,
     identity::{AssociationId, DeviceId},
+    ownership::Answer,
 };
 
 /// What nodes tell each other.

@@ -16,10 +16,10 @@ use super::{
     route::Held,
 };
 use crate::{
-    cluster::{Answer, Validity},
     connection::simulated::Connection,
     endpoint::link::Downlink,
     identity::{AssociationId, DeviceId, Owner},
+    ownership::{Answer, Validity},
 };
 
 impl Node {

@@ -15,10 +15,10 @@ use super::{
 };
 use crate::{
     clock::Boot,
-    cluster::residence::Confirmed,
     connection::simulated as connection,
     endpoint::link::{Call, Downlink, Link},
     identity::{AssociationId, DeviceId, Owner, RegistrationId, SessionId},
+    ownership::Confirmed,
     store::{Change, Fence, Session, StoreError},
 };
 

@@ -16,9 +16,9 @@ use super::{
     reply::Pending,
 };
 use crate::{
-    cluster::{Answer, Validity, Verdict},
     connection::simulated::{Connection, Wanted},
     identity::Owner,
+    ownership::{Answer, Validity, Verdict},
     shard::ActorKey,
 };
 

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     clock::{self, Boot, Reading},
-    cluster::Pulse,
+    ownership::Pulse,
 };
 
 impl Node {

@@ -4,9 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 
-use super::{Activation, Answer, Membership, Step, Want, Why, neighbours::Neighbours};
+use super::neighbours::Neighbours;
 use crate::{
     clock,
+    ownership::{Activation, Answer, Membership, Step, Want, Why},
     store::{Header, Member},
 };
 

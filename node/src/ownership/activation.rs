@@ -212,7 +212,7 @@ impl Activation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{cluster::Timings, store::Beat};
+    use crate::{ownership::Timings, store::Beat};
 
     const UNIX: u64 = 1_800_000_000_000;
 

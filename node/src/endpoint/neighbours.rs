@@ -5,10 +5,10 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use godwit_proto::v1::Operation;
 
-use super::{Answer, Membership};
+use super::handle::{NewOperation, SubmitError, Submitted};
 use crate::{
-    endpoint::handle::{NewOperation, SubmitError, Submitted},
     identity::{AssociationId, DeviceId, Owner},
+    ownership::{Answer, Membership},
     shard::outbox::{PeerId, SocketId, Transmit},
     store::Member,
 };
