@@ -2,7 +2,8 @@
 
 use crate::clock::{Clock, Micros};
 use crate::coap::{self, Encoder, Kind, Message, code, option};
-use crate::fleet::{Fired, Fleet, Make, Timing};
+use crate::exchange::Timing;
+use crate::fleet::{Fired, Fleet, Make};
 use crate::measure::{Action, Tally};
 use crate::model::{Model, Values};
 use crate::socket::Transport;

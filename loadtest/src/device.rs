@@ -1,16 +1,7 @@
 //! One simulated device: small, because a fleet has a million of them.
 
+use crate::exchange::Exchange;
 use crate::observation::NONE;
-
-/// The exchange that a device has open; there is at most one (NSTART 1, RFC 7252 §4.7).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Exchange {
-    None,
-    Register,
-    Update,
-    Notify,
-    Deregister,
-}
 
 /// What the server knows of a device, as the device believes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,15 +1,13 @@
 //! A fleet of devices, without sockets or clock: datagrams and due times come in, datagrams go out.
-//!
-//! An exchange of a device goes `begin → (retransmit)* → finish`: it ends by an answer, a reset, or after the
-//! last retransmission. One device has one exchange open at a time.
 
 use std::collections::HashMap;
 
-use crate::clock::{Clock, Micros, SECOND};
-use crate::coap::{self, Kind, Message, code, option};
+use crate::clock::{Clock, Micros};
+use crate::coap::Kind;
 use crate::content::Datum;
-use crate::device::{Device, Exchange, Phase, Then};
+use crate::device::{Device, Phase, Then};
 use crate::endpoint::Template;
+use crate::exchange::{Exchange, Timing};
 use crate::journal::{Entry, Journal};
 use crate::measure::{Action, Measure};
 use crate::model::Model;
@@ -20,30 +18,6 @@ use crate::replies::Replies;
 use crate::socket::Transport;
 use crate::target::Targets;
 use crate::wheel::{Entry as Deadline, Purpose, Wheel};
-
-/// Retransmission as RFC 7252 §4.8 names it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Timing {
-    pub(crate) ack_timeout: Micros,
-    pub(crate) random_factor: f64,
-    pub(crate) max_retransmit: u8,
-    /// How long a device waits before it tries to register again after a refusal or a timeout.
-    pub(crate) retry: Micros,
-}
-
-impl Default for Timing {
-    fn default() -> Self {
-        Self { ack_timeout: 2 * SECOND, random_factor: 1.5, max_retransmit: 4, retry: 10 * SECOND }
-    }
-}
-
-impl Timing {
-    /// How long an answer may take after the last transmission could have left: MAX_TRANSMIT_WAIT.
-    pub(crate) fn max_transmit_wait(&self) -> Micros {
-        let span = (1u64 << (self.max_retransmit + 1)) - 1;
-        (self.ack_timeout as f64 * span as f64 * self.random_factor) as Micros
-    }
-}
 
 /// What all devices of a fleet have in common.
 #[derive(Clone, Debug)]
@@ -82,17 +56,17 @@ pub(crate) struct Fleet {
     /// What servers wrote, where it differs from the model.
     pub(crate) written: HashMap<(u32, Path), Datum>,
     pub(crate) replies: Replies,
-    wheel: Wheel,
-    due: Vec<Deadline>,
+    pub(crate) wheel: Wheel,
+    pub(crate) due: Vec<Deadline>,
     pub(crate) measure: Measure,
     journal: Option<Journal>,
     clock: Clock,
     pub(crate) scratch: Vec<u8>,
     pub(crate) payload: Vec<u8>,
     pub(crate) name: String,
-    registered: u32,
+    pub(crate) registered: u32,
     refused: u32,
-    open: u32,
+    pub(crate) open: u32,
 }
 
 impl Fleet {
@@ -188,7 +162,8 @@ impl Fleet {
         Fired::Idle
     }
 
-    fn register(&mut self, index: u32, due: Micros, now: Micros, out: &mut impl Transport) {
+    /// Registers a device, whatever it was before.
+    pub(crate) fn register(&mut self, index: u32, due: Micros, now: Micros, out: &mut impl Transport) {
         let device = &mut self.devices[index as usize];
         self.registered -= u32::from(device.phase == Phase::Registered);
         self.refused -= u32::from(device.phase == Phase::Refused);
@@ -199,7 +174,8 @@ impl Fleet {
         self.begin(Exchange::Register, index, due, now, out);
     }
 
-    fn begin_registered(
+    /// Begins an exchange that only a registered device has; `false`: it is not.
+    pub(crate) fn begin_registered(
         &mut self,
         exchange: Exchange,
         index: u32,
@@ -236,239 +212,24 @@ impl Fleet {
         true
     }
 
-    fn begin(&mut self, exchange: Exchange, index: u32, due: Micros, now: Micros, out: &mut impl Transport) {
-        let device = &mut self.devices[index as usize];
-        device.mid = device.take_mid();
-        device.exchange = exchange;
-        device.since = due as u32;
-        device.retransmissions = 0;
-        device.separate = false;
-        self.open += 1;
-        if let Some(action) = action(exchange) {
-            self.measure.tally_mut(action).sent(due, now);
-        }
-        self.transmit(index, now, out);
-    }
-
-    /// Sends what the open exchange is about and arms its next retransmission.
-    fn transmit(&mut self, index: u32, now: Micros, out: &mut impl Transport) {
-        let device = &self.devices[index as usize];
-        let (mid, retransmissions) = (device.mid, device.retransmissions);
-        match device.exchange {
-            Exchange::None => return,
-            Exchange::Register => self.transmit_register(index, out),
-            Exchange::Update => self.transmit_to_location(index, code::POST, out),
-            Exchange::Deregister => self.transmit_to_location(index, code::DELETE, out),
-            Exchange::Notify => self.transmit_notification(index, Kind::Confirmable, out),
-        }
-        let timing = self.make.timing;
-        // The same for every retransmission of an exchange, RFC 7252 §4.2, without a place to keep it.
-        let spread = mix(u64::from(index) << 16 | u64::from(mid)) as u32;
-        let factor = 1.0 + (timing.random_factor - 1.0) * f64::from(spread) / f64::from(u32::MAX);
-        let timeout = (timing.ack_timeout as f64 * factor) as Micros;
-        self.wheel.arm(now + (timeout << retransmissions), index, mid, Purpose::Retransmit);
-    }
-
-    /// Retransmits, or gives up, what is due by `now`.
-    pub(crate) fn expire(&mut self, now: Micros, out: &mut impl Transport) {
-        let mut due = std::mem::take(&mut self.due);
-        self.wheel.advance(now, &mut due);
-        for entry in due.drain(..) {
-            let device = &mut self.devices[entry.device as usize];
-            if device.mid != entry.mid {
-                continue;
-            }
-            let exhausted = device.retransmissions >= self.make.timing.max_retransmit;
-            match (entry.purpose, device.exchange) {
-                (Purpose::Retry, Exchange::None) if device.phase == Phase::Refused => {
-                    self.measure.registered_again += 1;
-                    self.measure.tally_mut(Action::Register).due += 1;
-                    self.register(entry.device, now, now, out);
-                }
-                (Purpose::Retry, _) | (_, Exchange::None) => {}
-                (Purpose::Retransmit, exchange) if !device.separate && !exhausted => {
-                    device.retransmissions += 1;
-                    if let Some(action) = action(exchange) {
-                        self.measure.tally_mut(action).retransmissions += 1;
-                    }
-                    self.transmit(entry.device, now, out);
-                }
-                (Purpose::Retransmit, _) if device.separate => {}
-                (_, exchange) => self.give_up(exchange, entry.device, now, out),
-            }
-        }
-        self.due = due;
-    }
-
-    fn give_up(&mut self, exchange: Exchange, index: u32, now: Micros, out: &mut impl Transport) {
-        if let Some(action) = action(exchange) {
-            self.measure.tally_mut(action).timeouts += 1;
-        }
-        match exchange {
-            Exchange::None => return,
-            Exchange::Register => self.refuse(index, now + self.make.timing.retry),
-            // As clients do: a server that does not answer an update has perhaps lost the registration.
-            Exchange::Update => self.register_afresh(index),
-            Exchange::Notify => self.end_observation(index),
-            Exchange::Deregister => self.depart(index),
-        }
-        self.finish(index, now, out);
-    }
-
-    /// Takes a datagram of the server for a device. `arrived` is when the kernel had it.
-    pub(crate) fn handle(
-        &mut self,
-        arrived: Micros,
-        now: Micros,
-        index: u32,
-        datagram: &[u8],
-        out: &mut impl Transport,
-    ) {
-        let Some(message) = Message::parse(datagram) else {
-            self.measure.malformed += 1;
-            return;
-        };
-        let device = &mut self.devices[index as usize];
-        match message.kind {
-            Kind::Acknowledgement | Kind::Reset if message.mid != device.mid => {
-                self.measure.unmatched += 1;
-            }
-            Kind::Reset => self.reset(index, now, out),
-            Kind::Acknowledgement => match device.exchange {
-                Exchange::None => self.measure.unmatched += 1,
-                Exchange::Notify => self.notified(index, arrived, now, out),
-                _ if message.code == code::EMPTY => {
-                    device.separate = true;
-                    let wait = self.make.timing.max_transmit_wait();
-                    self.wheel.arm(now + wait, index, message.mid, Purpose::GiveUp);
-                }
-                exchange => self.answered(exchange, index, &message, arrived, now, out),
-            },
-            Kind::Confirmable if message.code == code::EMPTY => {
-                self.answer_empty(Kind::Reset, index, &message, out);
-            }
-            Kind::NonConfirmable if message.code == code::EMPTY => {}
-            _ if code::is_request(message.code) => self.serve(now, index, &message, out),
-            kind => {
-                let matches = message.token == device.mid.to_be_bytes();
-                let exchange = device.exchange;
-                if kind == Kind::Confirmable {
-                    let reply = if matches { Kind::Acknowledgement } else { Kind::Reset };
-                    self.answer_empty(reply, index, &message, out);
-                }
-                match exchange {
-                    Exchange::None | Exchange::Notify => self.measure.unmatched += 1,
-                    _ if !matches => self.measure.unmatched += 1,
-                    _ => self.answered(exchange, index, &message, arrived, now, out),
-                }
-            }
-        }
-    }
-
-    fn answer_empty(&mut self, kind: Kind, index: u32, message: &Message<'_>, out: &mut impl Transport) {
-        coap::empty(&mut self.scratch, kind, message.mid);
-        out.send(index, &self.scratch);
-    }
-
-    fn reset(&mut self, index: u32, now: Micros, out: &mut impl Transport) {
-        let exchange = self.devices[index as usize].exchange;
-        match exchange {
-            // To a non-confirmable notification, or once more to a confirmable one.
-            Exchange::None => self.end_observation(index),
-            Exchange::Notify => self.end_observation(index),
-            Exchange::Register => self.refuse(index, now + self.make.timing.retry),
-            Exchange::Update => {}
-            Exchange::Deregister => self.depart(index),
-        }
-        self.measure.tally_mut(action(exchange).unwrap_or(Action::Notify)).resets += 1;
-        if exchange != Exchange::None {
-            self.finish(index, now, out);
-        }
-    }
-
-    fn notified(&mut self, index: u32, arrived: Micros, now: Micros, out: &mut impl Transport) {
-        let device = &self.devices[index as usize];
-        let target = self.observations.observation(device.notifying).target;
-        let count = device.notified.into();
-        if self.journal.is_some() {
-            for path in self.targets.target(target).counters.clone() {
-                let path = path.to_string();
-                self.record(index, arrived, |t, endpoint| Entry::Value { t, endpoint, path, count });
-            }
-        }
-        self.acknowledge(Action::Notify, index, arrived);
-        self.finish(index, now, out);
-    }
-
-    fn answered(
-        &mut self,
-        exchange: Exchange,
-        index: u32,
-        message: &Message<'_>,
-        arrived: Micros,
-        now: Micros,
-        out: &mut impl Transport,
-    ) {
-        let Some(action) = action(exchange) else { return };
-        let success = code::is_success(message.code);
-        match exchange {
-            Exchange::Register if success && self.keep_location(index, message) => {
-                self.record(index, arrived, |t, endpoint| Entry::Registered { t, endpoint });
-                self.devices[index as usize].phase = Phase::Registered;
-                self.registered += 1;
-            }
-            Exchange::Register => {
-                let pause = match message.code {
-                    code::SERVICE_UNAVAILABLE => {
-                        // RFC 7252 §5.10.5: 60 s where the server names no Max-Age.
-                        u64::from(message.uint(option::MAX_AGE).unwrap_or(60)) * SECOND
-                    }
-                    _ => self.make.timing.retry,
-                };
-                self.refuse(index, now + pause);
-            }
-            Exchange::Update if success => {
-                self.record(index, arrived, |t, endpoint| Entry::Updated { t, endpoint });
-            }
-            Exchange::Update if message.code == code::NOT_FOUND => self.register_afresh(index),
-            Exchange::Deregister => {
-                if success {
-                    self.record(index, arrived, |t, endpoint| Entry::Deregistered { t, endpoint });
-                }
-                self.depart(index);
-            }
-            _ => {}
-        }
-        if success {
-            self.acknowledge(action, index, arrived);
-        } else {
-            self.measure.tally_mut(action).error(message.code);
-        }
-        self.finish(index, now, out);
-    }
-
-    fn acknowledge(&mut self, action: Action, index: u32, arrived: Micros) {
-        let since = self.devices[index as usize].since;
-        // Arrival may precede the due time by the grain of the clocks.
-        let latency = (arrived as u32).wrapping_sub(since) as i32;
-        self.measure.tally_mut(action).acknowledged(latency.max(0) as Micros);
-    }
-
-    fn record(&mut self, index: u32, at: Micros, entry: impl FnOnce(u64, String) -> Entry) {
+    /// Tells the journal, if there is one.
+    pub(crate) fn record(&mut self, index: u32, at: Micros, entry: impl FnOnce(u64, String) -> Entry) {
         if let Some(journal) = &mut self.journal {
             let name = self.make.endpoint.name(self.make.first + u64::from(index));
             journal.record(&entry(self.clock.wall_ms(at), name));
         }
     }
 
-    fn refuse(&mut self, index: u32, again: Micros) {
+    /// The registration failed; it is tried once more at `again`.
+    pub(crate) fn refuse(&mut self, index: u32, again: Micros) {
         let device = &mut self.devices[index as usize];
         device.phase = Phase::Refused;
         self.refused += 1;
         self.wheel.arm(again, index, device.mid, Purpose::Retry);
     }
 
-    fn register_afresh(&mut self, index: u32) {
+    /// Registers again as soon as nothing is open.
+    pub(crate) fn register_afresh(&mut self, index: u32) {
         let device = &mut self.devices[index as usize];
         if device.then == Then::Nothing {
             device.then = Then::Register;
@@ -476,7 +237,8 @@ impl Fleet {
         }
     }
 
-    fn depart(&mut self, index: u32) {
+    /// The device has left for good.
+    pub(crate) fn depart(&mut self, index: u32) {
         let device = &mut self.devices[index as usize];
         device.phase = Phase::Gone;
         self.registered -= 1;
@@ -484,7 +246,8 @@ impl Fleet {
         device.notifying = NONE;
     }
 
-    fn end_observation(&mut self, index: u32) {
+    /// Ends the observation that was notified last.
+    pub(crate) fn end_observation(&mut self, index: u32) {
         let device = &mut self.devices[index as usize];
         let ended = device.notifying;
         self.observations.remove(&mut device.observations, |at, _| at == ended);
@@ -501,65 +264,13 @@ impl Fleet {
         let device = &mut self.devices[index as usize];
         self.observations.remove(&mut device.observations, |_, observation| observation.target == target);
     }
-
-    /// Closes the open notification of an observation that is no more or has another token now.
-    pub(crate) fn supersede(&mut self, index: u32, observation: u32) {
-        let device = &mut self.devices[index as usize];
-        if device.exchange == Exchange::Notify && observation != NONE && device.notifying == observation {
-            self.measure.tally_mut(Action::Notify).superseded += 1;
-            device.exchange = Exchange::None;
-            self.open -= 1;
-        }
-    }
-
-    /// Closes the exchange and does what was put off meanwhile.
-    pub(crate) fn finish(&mut self, index: u32, now: Micros, out: &mut impl Transport) {
-        let device = &mut self.devices[index as usize];
-        if device.is_busy() {
-            device.exchange = Exchange::None;
-            self.open -= 1;
-        }
-        self.follow(index, now, out);
-    }
-
-    /// Does what was put off, if nothing is open.
-    pub(crate) fn follow(&mut self, index: u32, now: Micros, out: &mut impl Transport) {
-        let device = &mut self.devices[index as usize];
-        if device.is_busy() {
-            return;
-        }
-        match std::mem::replace(&mut device.then, Then::Nothing) {
-            Then::Nothing => {}
-            Then::Register => {
-                self.measure.tally_mut(Action::Register).due += 1;
-                self.register(index, now, now, out);
-            }
-            Then::Update => {
-                self.measure.tally_mut(Action::Update).due += 1;
-                self.begin_registered(Exchange::Update, index, now, now, out);
-            }
-            Then::Deregister => {
-                self.begin_registered(Exchange::Deregister, index, now, now, out);
-            }
-        }
-    }
-}
-
-fn action(exchange: Exchange) -> Option<Action> {
-    match exchange {
-        Exchange::None => None,
-        Exchange::Register => Some(Action::Register),
-        Exchange::Update => Some(Action::Update),
-        Exchange::Notify => Some(Action::Notify),
-        Exchange::Deregister => Some(Action::Deregister),
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::bench::Bench;
-    use crate::coap::Encoder;
+    use crate::coap::{Message, code, option};
 
     #[test]
     fn a_registration_carries_what_the_fleet_is_and_an_update_goes_to_its_location() {
@@ -581,143 +292,5 @@ mod tests {
         let bytes = bench.only();
         let path: Vec<_> = Message::parse(&bytes).unwrap().options().collect();
         assert_eq!(path, [(11, &b"rd"[..]), (11, &b"a-long-identifier-that-fits-nowhere"[..])]);
-    }
-
-    #[test]
-    fn an_unanswered_notification_is_repeated_at_growing_distances_and_given_up() {
-        let mut bench = Bench::registered(1, true);
-        bench.observe("/3303/0/5700");
-        assert_eq!(bench.fire(Action::Notify, 0), Fired::Sent);
-        let first = bench.only();
-        let repeated = bench.pass(100 * SECOND);
-        assert_eq!(repeated.len(), 4);
-        assert!(repeated.iter().all(|(_, message)| *message == first));
-        let timeout = repeated[0].0;
-        assert!((2 * SECOND..=3 * SECOND + 50_000).contains(&timeout));
-        assert!(repeated[3].0.abs_diff(15 * timeout) < 300_000);
-        assert_eq!((bench.tally(Action::Notify).timeouts, bench.fleet.open()), (1, 0));
-        assert_eq!(bench.fire(Action::Notify, 0), Fired::Idle);
-    }
-
-    #[test]
-    fn a_device_that_waits_for_an_acknowledgement_skips_its_next_value() {
-        let mut bench = Bench::registered(1, true);
-        bench.observe("/3303/0/5700");
-        bench.fire(Action::Notify, 0);
-        let first = bench.only();
-        assert_eq!(bench.fire(Action::Notify, 0), Fired::Busy);
-        assert_eq!(bench.sent().len(), 0);
-        bench.acknowledge(Kind::Acknowledgement, &first);
-        bench.fire(Action::Notify, 0);
-        let second = bench.only();
-        let (first, second) = (Message::parse(&first).unwrap(), Message::parse(&second).unwrap());
-        assert_eq!((first.payload, second.payload), (&b"2"[..], &b"3"[..]));
-        assert_eq!(first.token, b"tok");
-        assert_eq!((bench.tally(Action::Notify).acknowledged, bench.tally(Action::Notify).busy), (1, 1));
-    }
-
-    #[test]
-    fn a_reset_ends_the_observation_of_either_kind_of_notification() {
-        for confirmable in [true, false] {
-            let mut bench = Bench::registered(1, confirmable);
-            bench.observe("/3303/0/5700");
-            bench.fire(Action::Notify, 0);
-            let notification = bench.only();
-            bench.acknowledge(Kind::Reset, &notification);
-            assert_eq!(bench.fleet.observed(), (0, 0));
-            assert_eq!(bench.fire(Action::Notify, 0), Fired::Idle);
-        }
-    }
-
-    #[test]
-    fn a_forgotten_registration_is_made_again_without_its_observations() {
-        let mut bench = Bench::registered(1, true);
-        bench.observe("/3303/0/5700");
-        bench.fire(Action::Update, 0);
-        let update = bench.only();
-        bench.answer(0, &update, code::NOT_FOUND, &[]);
-        let register = bench.only();
-        assert_eq!(Message::parse(&register).unwrap().code, code::POST);
-        assert_eq!((bench.fleet.registered(), bench.fleet.observed()), (0, (0, 0)));
-        bench.answer(0, &register, code::CREATED, &["rd", "new"]);
-        assert_eq!(bench.fleet.registered(), 1);
-        assert_eq!(bench.fleet.measure.registered_again, 1);
-    }
-
-    #[test]
-    fn an_overloaded_server_is_tried_again_after_its_max_age() {
-        let mut bench = Bench::new(1, true);
-        bench.fire(Action::Register, 0);
-        let register = bench.only();
-        let mut reply = Vec::new();
-        let message = Message::parse(&register).unwrap();
-        Encoder::begin(
-            &mut reply,
-            Kind::Acknowledgement,
-            code::SERVICE_UNAVAILABLE,
-            message.mid,
-            message.token,
-        )
-        .uint(option::MAX_AGE, 5);
-        bench.receive(0, &reply);
-        assert_eq!(bench.fleet.refused(), 1);
-        let again = bench.pass(6 * SECOND);
-        assert_eq!(again.len(), 1);
-        assert!(again[0].0 >= 5 * SECOND);
-        bench.answer(0, &again[0].1, code::CREATED, &["rd", "x"]);
-        assert_eq!((bench.fleet.refused(), bench.fleet.registered()), (0, 1));
-    }
-
-    #[test]
-    fn a_separate_response_is_acknowledged_and_ends_the_exchange() {
-        let mut bench = Bench::new(1, true);
-        bench.fire(Action::Register, 0);
-        let register = bench.only();
-        bench.acknowledge(Kind::Acknowledgement, &register);
-        assert!(bench.pass(20 * SECOND).is_empty());
-        let message = Message::parse(&register).unwrap();
-        let mut reply = Vec::new();
-        Encoder::begin(&mut reply, Kind::Confirmable, code::CREATED, 4242, message.token)
-            .option(option::LOCATION_PATH, b"rd")
-            .option(option::LOCATION_PATH, b"x");
-        bench.receive(0, &reply);
-        assert_eq!(bench.only(), [0x60, 0, 0x10, 0x92]);
-        bench.receive(0, &reply);
-        assert_eq!(bench.only(), [0x60, 0, 0x10, 0x92]);
-        assert_eq!((bench.fleet.registered(), bench.tally(Action::Register).acknowledged), (1, 1));
-    }
-
-    #[test]
-    fn a_departing_device_first_ends_what_is_open() {
-        let mut bench = Bench::registered(1, true);
-        bench.fire(Action::Update, 0);
-        let update = bench.only();
-        bench.fire(Action::Deregister, 0);
-        assert!(bench.sent().is_empty());
-        bench.answer(0, &update, code::CHANGED, &[]);
-        let leave = bench.only();
-        assert_eq!(Message::parse(&leave).unwrap().code, code::DELETE);
-        bench.answer(0, &leave, code::DELETED, &[]);
-        assert_eq!((bench.fleet.registered(), bench.fleet.open()), (0, 0));
-    }
-
-    #[test]
-    fn no_datagram_makes_a_device_panic() {
-        let mut bench = Bench::registered(2, true);
-        bench.observe("/3303/0/5700");
-        let valid: Vec<Vec<u8>> = vec![
-            bench.request(code::GET, 5, "/3303/0", &[(option::OBSERVE, 0)]),
-            bench.request(code::PUT, 6, "/3/0/14", &[(option::CONTENT_FORMAT, 11542)]),
-        ];
-        for seed in 0..200_000 {
-            let mut bytes = valid[seed as usize % 2].clone();
-            for change in 0..1 + seed % 4 {
-                let random = mix(seed * 8 + change);
-                let at = random as usize % bytes.len();
-                bytes[at] = (random >> 32) as u8;
-            }
-            bench.receive((seed % 2) as u32, &bytes);
-            bench.wire.0.clear();
-        }
     }
 }
