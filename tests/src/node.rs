@@ -194,6 +194,19 @@ impl Node {
         values.fold(0.0, |sum, value| sum + value)
     }
 
+    /// Whether this is what it sees of the store that it shares: "seen", "outage", "cut_off".
+    pub fn sees(&self, state: &str) -> bool {
+        self.metric(&format!("godwit_cluster_store{{state=\"{state}\"}}")) > 0.0
+    }
+
+    /// Waits until this is what it sees of the store, and it is ready, or not.
+    #[track_caller]
+    pub fn wait_sight(&self, state: &str, ready: bool) {
+        wait(&format!("the node's sight of the store, {state}, and readiness, {ready}"), || {
+            (self.http("/ready").is_some() == ready && self.sees(state)).then_some(())
+        });
+    }
+
     /// From now on its wall clock is off by this: "+4s", "-1h". Only with [`Setup::clock`].
     pub fn set_clock(&self, offset: &str) {
         assert!(self.setup.clock, "its clock is the machine's");

@@ -3,10 +3,12 @@
 //! ```text
 //!  every 2 s ─► store.heartbeat ─► members ─► links to them
 //!          ├──► store.extend_lanes ─► shards: nonces for the next 30 s
-//!          └──► the store has come back: store.rewrite ─► claims are open again once all members have done so
+//!          ├──► the store has come back: store.rewrite ─► claims are open again once all members have done so
+//!          └──► fitness ─► readiness
 //! ```
 
 use std::{
+    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -17,11 +19,15 @@ use std::{
 use thiserror::Error;
 use tokio::sync::{Notify, watch};
 
-use super::link::Hub;
+use super::{
+    fitness::{self, Fitness, Unfit},
+    link::Hub,
+};
 use crate::{
     clock,
     endpoint::{Process, ShardMessage},
     health::{self, Readiness},
+    metrics::cluster::{Sight, StoreSight},
     ownership::{Hold, Timings},
     shard::listener::Listener,
     store::{Lane, Member, Rewritten, StoreError},
@@ -37,23 +43,8 @@ pub enum NotJoined {
     #[error("the store does not answer: {0}")]
     Store(String),
     /// The store is there, but nothing may be claimed.
-    #[error("{}", of_hold(.0))]
+    #[error("{0}")]
     Held(Hold),
-}
-
-fn of_hold(hold: &Hold) -> String {
-    match hold {
-        Hold::NotValid => "no heartbeat was acknowledged in time".into(),
-        Hold::Reconnecting => "the store was lost, and no heartbeat was acknowledged since".into(),
-        Hold::Empty => "the store is empty: if that is meant, set store.allow_empty".into(),
-        Hold::ClockAhead(ms) => {
-            let (off, side) = (ms.unsigned_abs(), if *ms < 0 { "behind" } else { "ahead of" });
-            format!("this machine's clock is {off} ms {side} the other nodes' and the store's: set it")
-        }
-        Hold::Restoring => {
-            "the store has just come back, and not all nodes have written again what it forgot".into()
-        }
-    }
 }
 
 /// A node's heartbeat.
@@ -61,6 +52,7 @@ pub struct Heart {
     hub: Arc<Hub>,
     process: Arc<Process>,
     readiness: Readiness,
+    sight: StoreSight,
     listeners: Vec<Listener>,
     timings: Timings,
     draining: AtomicBool,
@@ -87,7 +79,9 @@ struct Rewriting {
 /// What a heart remembers from beat to beat.
 #[derive(Default)]
 struct Memory {
-    hold: Option<(NotJoined, health::Hold)>,
+    fitness: Fitness,
+    hold: Option<(Unfit, health::Hold)>,
+    outage: bool,
 }
 
 impl Heart {
@@ -106,6 +100,7 @@ impl Heart {
             hub,
             process,
             readiness,
+            sight: StoreSight::default(),
             listeners,
             timings,
             draining,
@@ -172,6 +167,7 @@ impl Heart {
                 () = lost(&mut losses) => {
                     // Whoever answers next may have forgotten something: nothing is claimed before a heartbeat.
                     self.hub.handle_store_lost();
+                    self.judge(&mut memory);
                     tokio::time::sleep(AFTER_LOSS).await;
                 }
             }
@@ -179,7 +175,7 @@ impl Heart {
             if let Some(losses) = &mut losses {
                 losses.mark_unchanged();
             }
-            let beaten = self.beat().await;
+            let beaten = self.beat_on(&mut memory).await;
             let lost = losses.as_ref().is_some_and(|it| it.has_changed().unwrap_or(false));
             if beaten.is_err() || lost {
                 self.hub.handle_store_lost();
@@ -190,13 +186,7 @@ impl Heart {
                 self.rewrite();
             }
             self.hub.tell_view();
-            let members = self.hub.members();
-            let held = match (&beaten, members.hold(clock::boot())) {
-                // The store's own room says whether the node is ready without it.
-                (Err(_), _) | (_, None | Some(Hold::NotValid | Hold::Reconnecting | Hold::Restoring)) => None,
-                (Ok(()), Some(hold)) => Some(NotJoined::Held(hold)),
-            };
-            self.keep_ready(&mut memory, held);
+            self.judge(&mut memory);
             if beaten.is_ok() {
                 self.extend_lanes().await;
             }
@@ -209,15 +199,49 @@ impl Heart {
         self.now.notify_one();
     }
 
-    fn keep_ready(&self, memory: &mut Memory, held: Option<NotJoined>) {
+    /// Beats. While that takes long, peers go on hearing that this node does not see the store: what one has not said for two
+    /// heartbeats' time does not count, and it would be taken for one that nobody reaches.
+    async fn beat_on(&self, memory: &mut Memory) -> Result<(), StoreError> {
+        let mut beat = pin!(self.beat());
+        loop {
+            if let Ok(beaten) = tokio::time::timeout(self.timings.heartbeat, beat.as_mut()).await {
+                return beaten;
+            }
+            if !self.hub.members().sees_store(clock::boot()) {
+                self.hub.tell_view();
+            }
+            self.judge(memory);
+        }
+    }
+
+    /// What follows for readiness, metrics and the log from what is known of the members now.
+    fn judge(&self, memory: &mut Memory) {
+        let (now, members) = (clock::boot(), self.hub.members());
+        let sight = fitness::sight(now, &members);
+        self.sight.set(sight);
+        match (sight, memory.outage) {
+            (Sight::Outage, false) => {
+                memory.outage = true;
+                tracing::warn!(
+                    "no node sees the store: live sessions go on, registrations, changes and handshakes wait"
+                );
+            }
+            (Sight::Seen, true) => {
+                memory.outage = false;
+                tracing::info!("the store is seen again");
+            }
+            _ => {}
+        }
+        let unfit = memory.fitness.judge(now, &members);
         let before = memory.hold.as_ref().map(|(why, _)| why);
-        if before.map(std::mem::discriminant) == held.as_ref().map(std::mem::discriminant) {
+        if before.map(std::mem::discriminant) == unfit.map(std::mem::discriminant) {
             return;
         }
-        if let Some(why) = &held {
-            tracing::error!(%why, "this node is not ready");
+        match unfit {
+            Some(why) => tracing::error!(%why, "this node is not ready"),
+            None => tracing::info!("this node is ready again"),
         }
-        memory.hold = held.map(|why| (why, self.readiness.hold("cluster")));
+        memory.hold = unfit.map(|why| (why.clone(), self.readiness.hold("cluster")));
     }
 
     /// Writes again what the store may have forgotten, if it has come back since this was done last.

@@ -47,6 +47,22 @@ label! {
     }
 }
 
+label! {
+    /// What a node sees of the store that it shares.
+    Sight {
+        /// It answered the last heartbeat, and the connection stands.
+        Seen = "seen",
+        /// It was there a moment ago; what serves live sessions goes on as if it were.
+        Lost = "lost",
+        /// No node sees it.
+        Outage = "outage",
+        /// A peer sees it, and takes what this node can't serve.
+        CutOff = "cut_off",
+        /// Neither it nor a peer is there.
+        Isolated = "isolated",
+    }
+}
+
 /// A shard's part.
 #[derive(Debug)]
 pub struct Shard {
@@ -84,5 +100,24 @@ impl Default for Links {
             answers: Family::new(|outcome| names::CLUSTER_ANSWERS.counter(&[outcome])),
             suspicions: names::CLUSTER_SUSPICIONS.counter(&[]),
         }
+    }
+}
+
+/// The process's sight of the store.
+#[derive(Debug)]
+pub struct StoreSight(Family<Sight, Gauge>);
+
+impl StoreSight {
+    /// See [`names::CLUSTER_STORE`].
+    pub fn set(&self, now: Sight) {
+        for sight in Sight::ALL {
+            self.0[*sight].set(if sight.index() == now.index() { 1.0 } else { 0.0 });
+        }
+    }
+}
+
+impl Default for StoreSight {
+    fn default() -> Self {
+        Self(Family::new(|state| names::CLUSTER_STORE.gauge(&[state])))
     }
 }

@@ -124,6 +124,8 @@ definitions! {
 
     /// Datagrams that went from node to node, by the way that they took.
     CLUSTER_DATAGRAMS = Counter "godwit_cluster_datagrams_total" ["shard", "path"];
+    /// What this node sees of the store that the nodes share, 1 for the state that holds: `seen`, `lost` a moment ago, `outage` (no node sees it), `cut_off` (a peer does), `isolated` (from peers too).
+    CLUSTER_STORE = Gauge "godwit_cluster_store" ["state"];
     /// Nodes of the cluster that live, this one included.
     CLUSTER_MEMBERS = Gauge "godwit_cluster_members" [];
     /// Links to peers that stand.

@@ -9,7 +9,7 @@
 //! A value without a thread: clone it for a snapshot. It decides when to claim and when to stop, never whether a write
 //! holds; that is the store's.
 
-use std::{cmp::Reverse, sync::Arc, time::Duration};
+use std::{cmp::Reverse, fmt, sync::Arc, time::Duration};
 
 use super::Timings;
 use crate::{
@@ -62,6 +62,26 @@ pub enum Hold {
     ClockAhead(i64),
     /// The store has just come back, and not every member has written again what it may have forgotten.
     Restoring,
+}
+
+impl fmt::Display for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotValid => "no heartbeat was acknowledged in time",
+            Self::Reconnecting => "the store was lost, and no heartbeat was acknowledged since",
+            Self::Empty => "the store is empty: if that is meant, set store.allow_empty",
+            Self::ClockAhead(ms) => {
+                let (off, side) = (ms.unsigned_abs(), if *ms < 0 { "behind" } else { "ahead of" });
+                return write!(
+                    f,
+                    "this machine's clock is {off} ms {side} the other nodes' and the store's: set it"
+                );
+            }
+            Self::Restoring => {
+                "the store has just come back, and not all nodes have written again what it forgot"
+            }
+        })
+    }
 }
 
 /// The members of the cluster.

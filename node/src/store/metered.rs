@@ -28,36 +28,80 @@ pub struct Metered {
     writes: Arc<Writes>,
 }
 
-/// Whether devices' changes can be written. While they can't, the node is not ready.
+/// Whether devices' changes can be written. While they can't, a node with a store of its own is not ready. Of one that
+/// shares its store the heartbeat judges that, by whether others serve better ([`Fitness`](crate::cluster::fitness::Fitness)).
 #[derive(Debug)]
 struct Writes {
+    shared: bool,
     readiness: Readiness,
     failing: AtomicBool,
+    /// One has failed since the last look.
+    failed: AtomicBool,
     hold: Mutex<Option<Hold>>,
 }
 
 impl Writes {
     fn ended<T>(&self, result: &Result<T, StoreError>) {
         match result {
-            Err(StoreError::Unavailable(reason)) if !self.failing.swap(true, Ordering::Relaxed) => {
-                tracing::error!(reason, "the store can't write: this node is not ready until it can");
-                *self.hold.lock().unwrap_or_else(PoisonError::into_inner) =
-                    Some(self.readiness.hold("store"));
-            }
-            Ok(_) if self.failing.load(Ordering::Relaxed) && self.failing.swap(false, Ordering::Relaxed) => {
-                tracing::info!("the store can write again");
-                *self.hold.lock().unwrap_or_else(PoisonError::into_inner) = None;
-            }
+            Err(StoreError::Unavailable(reason)) => self.fail(reason),
+            // Of several masters one may be away: then some succeed all the time.
+            Ok(_) if !self.shared => self.mend(),
             _ => {}
         }
+    }
+
+    fn fail(&self, reason: &str) {
+        self.failed.store(true, Ordering::Relaxed);
+        if self.failing.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        if self.shared {
+            tracing::error!(reason, "the store can't write: devices' changes get no answer until it can");
+        } else {
+            tracing::error!(reason, "the store can't write: this node is not ready until it can");
+            self.set_hold(Some(self.readiness.hold("store")));
+        }
+    }
+
+    fn mend(&self) {
+        if self.failing.load(Ordering::Relaxed) && self.failing.swap(false, Ordering::Relaxed) {
+            tracing::info!("the store can write again");
+            self.set_hold(None);
+        }
+    }
+
+    fn set_hold(&self, hold: Option<Hold>) {
+        *self.hold.lock().unwrap_or_else(PoisonError::into_inner) = hold;
+    }
+
+    /// Tries whether it can write again, while it can't.
+    fn look(self: Arc<Self>, inner: &dyn StateStore) -> Option<impl Future<Output = ()> + use<>> {
+        if !self.failing.load(Ordering::Relaxed) {
+            return None;
+        }
+        let failed = self.failed.swap(false, Ordering::Relaxed);
+        let probe = inner.probe();
+        Some(async move {
+            match probe.await {
+                Err(StoreError::Unavailable(reason)) => self.fail(&reason),
+                Ok(()) if !(self.shared && failed) => self.mend(),
+                _ => {}
+            }
+        })
     }
 }
 
 impl Metered {
-    /// Around a store; make it after [`metrics::install`]. Holds `readiness` while devices' changes can't be
-    /// written.
+    /// Around a store; make it after [`metrics::install`]. Holds `readiness` while devices' changes can't be written, unless
+    /// the store is shared.
     pub fn new(inner: impl StateStore, readiness: Readiness) -> Self {
-        let writes = Writes { readiness, failing: AtomicBool::new(false), hold: Mutex::new(None) };
+        let writes = Writes {
+            shared: inner.is_shared(),
+            readiness,
+            failing: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
+            hold: Mutex::new(None),
+        };
         Self { inner: Arc::new(inner), metrics: Arc::default(), writes: Arc::new(writes) }
     }
 
@@ -116,11 +160,10 @@ impl StateStore for Metered {
         metrics.memory.set(self.inner.memory() as f64);
         let counts = self.time(StoreCall::List, self.inner.counts());
         // A node that is not ready gets no traffic, so no write of a device's would show that it can write again.
-        let failing = self.writes.failing.load(Ordering::Relaxed);
-        let probe = failing.then(|| (self.writes.clone(), self.inner.probe()));
+        let look = self.writes.clone().look(&*self.inner);
         Box::pin(async move {
-            if let Some((writes, probe)) = probe {
-                writes.ended(&probe.await);
+            if let Some(look) = look {
+                look.await;
             }
             let counts = counts.await?;
             metrics.devices.set(counts.provisioned as f64);
@@ -266,5 +309,31 @@ mod tests {
         assert_eq!(readiness.report().state, "waiting");
         runtime.block_on(store.counts()).unwrap();
         assert_eq!(readiness.report().state, "ready");
+    }
+
+    #[test]
+    fn a_node_whose_shared_store_cannot_write_stays_ready_and_looks_until_no_write_fails() {
+        let readiness = Readiness::new();
+        let store = Metered::new(
+            Embedded::in_memory(crate::store::embedded::Options::default()).unwrap(),
+            readiness.clone(),
+        );
+        let writes = Arc::new(Writes {
+            shared: true,
+            readiness: readiness.clone(),
+            failing: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
+            hold: Mutex::new(None),
+        });
+        let failing = || writes.failing.load(Ordering::Relaxed);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        writes.ended::<()>(&Err(StoreError::Unavailable("a master is away".into())));
+        assert_eq!(readiness.report().state, "ready");
+        writes.ended(&Ok(()));
+        assert!(failing(), "another master's device");
+        runtime.block_on(writes.clone().look(&store).unwrap());
+        assert!(failing(), "one has failed since the last look");
+        runtime.block_on(writes.clone().look(&store).unwrap());
+        assert!(!failing() && writes.clone().look(&store).is_none());
     }
 }

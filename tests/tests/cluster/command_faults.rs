@@ -11,7 +11,7 @@ use std::{
 };
 
 use godwit_proto::v1::{Delivery, Operation, operation::State};
-use godwit_tests::{Admin, Cluster, Message, PATIENCE, Scale, Setup, reason, report, wait};
+use godwit_tests::{Admin, Cluster, Message, PATIENCE, Scale, Setup, reason, report};
 use tonic::{Code, Status};
 
 use crate::device::{Device, Speaks};
@@ -183,9 +183,7 @@ fn commands_to_every_node_in_turn_are_done_once_or_fail_clearly_whatever_fails()
     cluster.redis.kill();
     thread::sleep(scale.cluster.outage);
     cluster.redis.restart();
-    wait("all nodes to see the store", || {
-        cluster.nodes.iter().all(|it| it.http("/ready").is_some()).then_some(())
-    });
+    cluster.nodes.iter().for_each(|node| node.wait_sight("seen", true));
     go_on(&callers, &[0, 1, 2], "an outage of the store");
 
     end.store(true, Ordering::Relaxed);

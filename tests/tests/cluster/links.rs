@@ -2,7 +2,7 @@
 
 use std::{fs, process::Command, thread};
 
-use godwit_tests::{Authority, Cluster, Redis, redis_available, skip, wait};
+use godwit_tests::{Authority, Cluster, Redis, Setup, redis_available, skip, wait};
 
 use crate::{
     device::{Device, Speaks},
@@ -30,6 +30,23 @@ fn a_fleet_goes_on_while_nodes_lose_each_other() {
         "No byte passes between the three nodes, and three times a fifth of the flows moves; half of them move when the \
          links are whole again.",
     );
+}
+
+#[test]
+fn a_node_that_alone_has_lost_redis_is_not_ready_and_in_an_outage_of_all_everyone_is() {
+    let Some(cluster) = Cluster::wired(3, &Setup::default()) else { return };
+    cluster.lead_all(2);
+    let mut devices = Speaks::ALL.map(|speaks| Device::register(&cluster, &format!("{speaks:?}"), speaks));
+    cluster.to_redis[2].cut(true);
+    cluster.nodes[2].wait_sight("cut_off", false);
+    cluster.nodes[..2].iter().for_each(|node| node.wait_sight("seen", true));
+    // What comes there all the same goes to one of them.
+    devices.iter_mut().for_each(Device::update);
+    cluster.to_redis[..2].iter().for_each(|line| line.cut(true));
+    cluster.nodes.iter().for_each(|node| node.wait_sight("outage", true));
+    cluster.to_redis.iter().for_each(|line| line.cut(false));
+    cluster.nodes.iter().for_each(|node| node.wait_sight("seen", true));
+    devices.iter_mut().for_each(|device| device.change(4000));
 }
 
 #[test]

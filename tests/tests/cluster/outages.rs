@@ -1,6 +1,6 @@
 //! Nodes that die, stop or stand still.
 
-use godwit_tests::{Cluster, Message};
+use godwit_tests::{Cluster, Message, wait};
 
 use crate::device::{Device, Speaks, cluster};
 
@@ -115,8 +115,18 @@ fn live_sessions_go_on_while_redis_is_down_and_after() {
     }
     let before = cluster.handshakes();
     cluster.redis.kill();
+    let change = Message::request("POST", &format!("/rd/{}?lt=4000", devices[0].id));
+    let change = devices[0].raw.numbered(change);
+    devices[0].raw.send(&change);
+    wait("a write that fails", || {
+        (cluster.nodes[0].metric_sum("godwit_store_errors_total", "call=\"commit\"") > 0.0).then_some(())
+    });
+    // Nobody serves better: a balancer that goes by readiness must not drop what lives here.
+    cluster.nodes.iter().for_each(|node| node.wait_sight("outage", true));
     devices.iter_mut().for_each(Device::update);
+    cluster.nodes.iter().for_each(|node| node.wait_sight("outage", true));
     cluster.redis.restart();
+    cluster.nodes.iter().for_each(|node| node.wait_sight("seen", true));
     devices.iter_mut().for_each(|device| device.change(4000));
     cluster.lead_all(1);
     devices.iter_mut().for_each(Device::update);

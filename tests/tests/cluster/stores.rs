@@ -219,9 +219,7 @@ fn an_empty_redis_is_used_only_when_an_operator_says_so() {
     cluster.redis.kill();
     cluster.redis.restore(&copy);
     cluster.redis.restart();
-    for node in &cluster.nodes {
-        wait("the node's readiness", || node.http("/ready"));
-    }
+    cluster.nodes.iter().for_each(|node| node.wait_sight("seen", true));
     for node in [1, 0] {
         cluster.lead_all(node);
         devices.iter_mut().for_each(Device::update);
