@@ -23,6 +23,9 @@ use tokio::task::{JoinError, JoinHandle};
 use crate::metrics::Exporter;
 use crate::shard::ShardId;
 
+/// How long requests that are under way get when the port is closed.
+const CLOSING: Duration = Duration::from_secs(1);
+
 /// Whether this node should get traffic. Clones share one state.
 ///
 /// A part that has to come up first takes a [`Hold`] and drops it when it is up; a part that fails for a while takes
@@ -123,12 +126,9 @@ impl Port {
     #[must_use]
     pub fn open(listener: TcpListener, exporter: Exporter, readiness: Readiness) -> Self {
         let pulse = Arc::<OnceLock<Pulse>>::default();
-        let (stop, mut stopped) = watch::channel(false);
+        let (stop, stopped) = watch::channel(false);
         let parts = Parts { exporter, readiness, pulse: pulse.clone() };
-        let task = tokio::spawn(serve(listener, parts, async move {
-            // An error: the port was dropped.
-            let _ = stopped.wait_for(|stopped| *stopped).await;
-        }));
+        let task = tokio::spawn(serve(listener, parts, stopped));
         Self { pulse, stop, task }
     }
 
@@ -146,7 +146,7 @@ impl Port {
         (&mut self.task).await
     }
 
-    /// Answers what is under way, and ends.
+    /// Answers what is under way, and ends, after a second at most: a client that reads nothing holds nobody up.
     pub async fn close(self) {
         // Nobody listens any more when these fail.
         let _ = self.stop.send(true);
@@ -156,15 +156,20 @@ impl Port {
     }
 }
 
-async fn serve(
-    listener: TcpListener,
-    parts: Parts,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
+async fn serve(listener: TcpListener, parts: Parts, stopped: watch::Receiver<bool>) -> io::Result<()> {
     let upkeep = tokio::spawn(upkeep(parts.exporter.clone()));
-    let served = axum::serve(listener, router(parts)).with_graceful_shutdown(shutdown).await;
+    let closing = until(stopped.clone());
+    let served = tokio::select! {
+        served = axum::serve(listener, router(parts)).with_graceful_shutdown(until(stopped)) => served,
+        () = async { closing.await; tokio::time::sleep(CLOSING).await } => Ok(()),
+    };
     upkeep.abort();
     served
+}
+
+async fn until(mut stopped: watch::Receiver<bool>) {
+    // An error: the port was dropped.
+    let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
 async fn upkeep(exporter: Exporter) {
@@ -277,7 +282,31 @@ mod tests {
         }
         assert!(request(address, "/other").await.starts_with("HTTP/1.1 404"));
 
+        // One that is kept alive ends with the port.
+        let mut kept = TcpStream::connect(address).await.unwrap();
+        kept.write_all(b"GET /ready HTTP/1.1\r\nHost: godwit\r\n\r\n").await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"}") {
+            assert_ne!(kept.read_buf(&mut answer).await.unwrap(), 0, "kept alive");
+        }
         port.close().await;
-        assert!(TcpStream::connect(address).await.is_err());
+        assert_eq!(kept.read(&mut [0]).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_request_that_is_never_answered_does_not_keep_the_port_from_closing() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let port = Port::open(listener, crate::metrics::install(), Readiness::new());
+        let asked = Arc::new(tokio::sync::Notify::new());
+        let asks = asked.clone();
+        port.ask(Arc::new(move || {
+            asks.notify_one();
+            Box::pin(std::future::pending())
+        }));
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET /live HTTP/1.1\r\nHost: godwit\r\n\r\n").await.unwrap();
+        asked.notified().await;
+        tokio::time::timeout(Duration::from_secs(60), port.close()).await.unwrap();
     }
 }
