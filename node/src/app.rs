@@ -28,7 +28,9 @@ use crate::{
         Directory, Inboxes, Process, Service, ShardMessage, SharedSets,
         neighbours::{Alone, Neighbours},
     },
-    entropy, health,
+    entropy,
+    grace::Grace,
+    health,
     identity::Owner,
     ingress::{self},
     keys::{self, ClusterKeys, Keys},
@@ -254,16 +256,18 @@ async fn serve(config: Arc<Config>) -> Result<(), AppError> {
         }
     };
     readiness.drain();
+    let grace = Grace::begin(clock::now(), config.node.drain_grace);
     // No command comes any more for devices that are about to be given up. Nobody listens when this fails.
     let _ = stop_admin.send(true);
     if !admin.is_finished() {
-        let _ = admin.await;
+        let _ = tokio::time::timeout(grace.for_devices(clock::now()), admin).await;
     }
     process.draining.store(true, Ordering::Relaxed);
     tracing::info!("draining");
+    let draining = grace.for_devices(clock::now());
     match &seat {
-        Some(seat) => seat.drain(&service, config.node.drain_grace).await,
-        None if tokio::time::timeout(config.node.drain_grace, service.drain()).await.is_err() => {
+        Some(seat) => seat.drain(&service, draining).await,
+        None if tokio::time::timeout(draining, service.drain()).await.is_err() => {
             tracing::warn!("not all devices were given up within node.drain_grace");
         }
         None => {}
@@ -273,7 +277,7 @@ async fn serve(config: Arc<Config>) -> Result<(), AppError> {
     if let Some(extender) = extender {
         extender.abort();
     }
-    if !process.outlet.sink().flush(config.node.drain_grace) {
+    if !process.outlet.sink().flush(grace.for_sink(clock::now())) {
         tracing::warn!("telemetry is left that the sink did not write");
     }
     health.close().await;

@@ -13,6 +13,7 @@ pub mod endpoint;
 pub mod entropy;
 pub mod exit;
 pub mod failpoint;
+pub mod grace;
 pub mod health;
 pub mod heap;
 pub mod identity;

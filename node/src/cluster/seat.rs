@@ -24,8 +24,6 @@ use crate::{
 
 /// How long a node that stops answers what still comes, by way of its peers.
 const LINGER: Duration = Duration::from_secs(15);
-/// What of `node.drain_grace` is kept for the end.
-const RESERVE: Duration = Duration::from_secs(5);
 
 /// Why a node can't take its place.
 #[derive(Debug, Error)]
@@ -121,16 +119,15 @@ impl Seat {
     }
 
     /// Gives all devices up, and goes on handing what comes for them to whoever has them, for as long as flows may still
-    /// lead here.
-    pub async fn drain(&self, service: &Service, grace: Duration) {
+    /// lead here and `within` allows.
+    pub async fn drain(&self, service: &Service, within: Duration) {
         let begun = clock::now();
         self.heart.drain();
-        let until = grace.saturating_sub(RESERVE).max(grace / 2);
-        if tokio::time::timeout(until, service.drain()).await.is_err() {
+        if tokio::time::timeout(within, service.drain()).await.is_err() {
             tracing::warn!("not all devices were given up within node.drain_grace");
         }
         let scaled = LINGER.mul_f64(self.hub.members().timings().heartbeat.as_secs_f64() / 2.0);
-        let linger = scaled.min(until).saturating_sub(begun.elapsed());
+        let linger = scaled.min(within).saturating_sub(begun.elapsed());
         if !self.hub.members().others(clock::boot()).is_empty() {
             tokio::time::sleep(linger).await;
         }

@@ -19,7 +19,8 @@ pub struct Node {
     /// The one directory that the node writes in. It is locked: one process each.
     #[schemars(extend("x-shape" = "a path"))]
     pub data_dir: PathBuf,
-    /// Longest time that a stopping node gives exchanges, writes and telemetry under way.
+    /// Longest time from SIGTERM to the end: the last 5 s (of less than 10 s the last half) are kept for telemetry under way, the
+    /// time before for calls, exchanges and writes.
     #[serde(with = "span")]
     #[schemars(with = "span::Shape")]
     pub drain_grace: Duration,
