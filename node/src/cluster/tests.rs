@@ -22,12 +22,13 @@ use super::{
 };
 use crate::{
     admission::Admission,
-    clock,
+    clock::{self, Boot},
     config::keyring,
     connection::secure::settings::Settings,
     endpoint::{
         Process, Service, ShardMessage,
         handle::{Endpoints, NewOperation, RegistrationChangeKind, SubmitError, Told},
+        neighbours::Neighbours,
         tests::process,
     },
     health::Readiness,
@@ -37,11 +38,11 @@ use crate::{
         tests::{Device, KEY, budgets},
     },
     keys::{ClusterKeys, Trust},
-    ownership::Timings,
+    ownership::{Answer, Membership, Timings},
     seal::Sealer,
     shard::listener::{Kind as Socket, Listener},
     store::{
-        Beat, Expect, StateStore,
+        Beat, Expect, Member, StateStore,
         embedded::{Embedded, Options},
         value::{self, credential::Mode},
     },
@@ -410,6 +411,45 @@ fn what_is_due_at_a_living_owner_is_left_to_it() {
     let stalled = nodes.runtime.block_on(nodes.nodes[1].process.inboxes.stalled(PATIENCE));
     assert!(stalled.is_empty());
     wait("the activation to end", || exporter() == [0]);
+}
+
+#[test]
+fn a_node_that_stands_still_keeps_a_device_until_somebody_may_claim_it() {
+    let nodes = Nodes::start(2);
+    let (id, _device) = nodes.registered("a", true);
+    let [first, second] = &nodes.nodes[..] else { panic!() };
+    nodes.nodes.iter().for_each(|node| node.beating.abort());
+    let [of_first] = &second.hub.members().others(clock::boot())[..] else { panic!() };
+    let ask = || nodes.runtime.block_on(second.hub.release(of_first, id, false));
+    // The first alone has lost the store: its one heartbeat took too long to count, and the second says that it sees it.
+    let seen = first.hub.members().others(clock::boot()).iter().map(|it| Member::clone(it)).collect();
+    let beat = Beat {
+        time_ms: clock::unix_ms(),
+        incarnation: Some(1),
+        back_ms: 0,
+        expires_from_ms: 0,
+        members: seen,
+    };
+    let cut_off = || {
+        first.hub.change(|members| {
+            *members = Membership::new(first.process.owner.clone(), Timings::default());
+            members.handle_beat(Boot::default(), clock::boot(), beat.clone());
+            members.handle_view(clock::boot(), &second.process.owner, true);
+        });
+    };
+    let stands_still = |answer| {
+        wait("the first to stand still", || {
+            cut_off();
+            ask() == answer
+        });
+    };
+    second.hub.handle_store_lost();
+    stands_still(Answer::Busy);
+    assert_eq!(nodes.holders(id), [0]);
+    // A heartbeat has been answered: it may claim again.
+    nodes.runtime.block_on(second.heart.once());
+    stands_still(Answer::Gone { term: 0 });
+    wait("the device to be free", || nodes.holders(id).is_empty());
 }
 
 /// Its answer to a node that has died came to one that is not asked to claim it.

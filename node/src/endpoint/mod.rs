@@ -120,6 +120,8 @@ pub enum Presence {
     Here,
     /// It is being given up.
     Leaving,
+    /// It is live, and this node stands still for want of the store.
+    Frozen,
     /// No.
     Absent,
 }
@@ -297,8 +299,9 @@ impl Endpoints {
             | ShardMessage::Relayed(_)
             | ShardMessage::Revoked { .. }
             | ShardMessage::LanesExtended(_) => {}
-            ShardMessage::Asked { device, take, reply } => match self.presence(device) {
+            ShardMessage::Asked { device, take, held, reply } => match self.presence(device, held) {
                 Presence::Absent => reply.gone(),
+                Presence::Frozen => reply.answer(Answer::Busy),
                 Presence::Here if !take => reply.answer(Answer::Handled),
                 Presence::Here | Presence::Leaving => self.when_released(device, reply),
             },
@@ -335,11 +338,14 @@ impl Endpoints {
         }
     }
 
-    /// Whether this shard has a device, for another node that asks.
-    pub fn presence(&self, device: DeviceId) -> Presence {
+    /// Whether this shard has a device, for another node that asks. `held`: that may claim nothing just now.
+    pub fn presence(&self, device: DeviceId, held: bool) -> Presence {
         if self.shared.standing.substitute().is_some() {
             // It stands still: whoever asks sees the store, and claims it. It must not go on here if the store is lost to all.
             if let Some(Place::Live(key)) = self.by_device.borrow().get(&device) {
+                if held {
+                    return Presence::Frozen;
+                }
                 let lost = Mail::Core(Input::Access(None, None));
                 self.table.with(*key, |resident| resident.address.do_send(lost));
             }

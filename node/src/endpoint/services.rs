@@ -272,6 +272,8 @@ pub enum ShardMessage {
         device: DeviceId,
         /// Give it up: a newer session or registration of it has come there.
         take: bool,
+        /// The other node may claim nothing just now.
+        held: bool,
         /// Where the answer goes.
         reply: Reply,
     },
@@ -315,6 +317,8 @@ pub struct Presented {
     pub arrived: Arrived,
     /// That node can't claim the device: this one goes on as if the datagram had come here.
     pub relay: bool,
+    /// It may claim nothing just now.
+    pub held: bool,
     /// Where the answer goes.
     pub reply: Reply,
 }

@@ -226,7 +226,7 @@ impl Router {
 
     /// Takes a datagram that came to another node.
     pub(super) fn present(self: &Rc<Self>, presented: Presented) {
-        let Presented { device, session, arrived, relay, reply } = presented;
+        let Presented { device, session, arrived, relay, held, reply } = presented;
         let Arrived { socket, from, to, via, bytes } = arrived;
         let from = Place { socket, remote: from, local: to, via };
         self.metrics.cluster.paths[Path::Received].increment(1);
@@ -247,8 +247,9 @@ impl Router {
                 None => {}
             };
         }
-        match self.endpoints.presence(device) {
+        match self.endpoints.presence(device, held) {
             Presence::Absent => return reply.gone(),
+            Presence::Frozen => return reply.answer(Answer::Busy),
             Presence::Leaving => return self.endpoints.when_released(device, reply),
             Presence::Here => {}
         }

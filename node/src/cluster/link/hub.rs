@@ -86,8 +86,13 @@ impl Hub {
         self.membership.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Whether this node may claim nothing just now.
+    fn is_held(&self) -> bool {
+        self.members().hold(clock::boot()).is_some()
+    }
+
     /// Changes what is known of the members.
-    pub(super) fn change(&self, change: impl FnOnce(&mut Membership)) {
+    pub(in crate::cluster) fn change(&self, change: impl FnOnce(&mut Membership)) {
         let _one: MutexGuard<'_, ()> = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut next = Membership::clone(&self.members());
         change(&mut next);
@@ -213,13 +218,14 @@ impl Neighbours for Hub {
 
     fn present(&self, to: &Member, present: Present) -> BoxFuture<'static, Answer> {
         let Some(peer) = self.find(&to.owner) else { return Box::pin(async { Answer::Dead }) };
-        peer.ask(&self.metrics, |question| convert::present(question, present))
+        let held = self.is_held();
+        peer.ask(&self.metrics, |question| convert::present(question, present, held))
     }
 
     fn release(&self, to: &Member, device: DeviceId, take: bool) -> BoxFuture<'static, Answer> {
         let Some(peer) = self.find(&to.owner) else { return Box::pin(async { Answer::Dead }) };
-        let device = device.as_bytes().to_vec();
-        peer.ask(&self.metrics, |question| Body::Release(wire::Release { question, device, take }))
+        let (device, held) = (device.as_bytes().to_vec(), self.is_held());
+        peer.ask(&self.metrics, |question| Body::Release(wire::Release { question, device, take, held }))
     }
 
     fn transmit(&self, datagrams: Vec<(SocketId, Transmit)>) {

@@ -157,7 +157,7 @@ impl Link {
         match body {
             Body::Present(present) if here => {
                 let reply = self.reply(present.question);
-                let relay = present.relay;
+                let (relay, held) = (present.relay, present.held);
                 let Some((device, session, arrived)) = convert::presented(present, *via) else { return };
                 let process = self.service.process();
                 let shard = match process.directory.find(device) {
@@ -165,13 +165,13 @@ impl Link {
                     None if relay => process.inboxes.usual(device),
                     None => return reply.gone(),
                 };
-                let presented = Box::new(Presented { device, session, arrived, relay, reply });
+                let presented = Box::new(Presented { device, session, arrived, relay, held, reply });
                 process.inboxes.of(shard).push(ShardMessage::Presented(presented));
             }
             Body::Release(release) if here => {
                 let reply = self.reply(release.question);
                 let Some(device) = convert::device(&release.device) else { return };
-                self.release(device, release.take, reply);
+                self.release(device, (release.take, release.held), reply);
             }
             // Another run was meant, which has nothing any more.
             Body::Present(wire::Present { question, .. }) | Body::Release(wire::Release { question, .. }) => {
@@ -205,10 +205,10 @@ impl Link {
         })
     }
 
-    fn release(&self, device: DeviceId, take: bool, reply: Reply) {
+    fn release(&self, device: DeviceId, (take, held): (bool, bool), reply: Reply) {
         let process = self.service.process();
         let Some(shard) = process.directory.find(device) else { return reply.gone() };
-        process.inboxes.of(shard).push(ShardMessage::Asked { device, take, reply });
+        process.inboxes.of(shard).push(ShardMessage::Asked { device, take, held, reply });
     }
 
     /// Gives datagrams to the shards' sockets: those of one device always to the same.

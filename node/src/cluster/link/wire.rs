@@ -43,7 +43,7 @@ fn ip(bytes: &[u8]) -> Option<IpAddr> {
     }
 }
 
-pub(super) fn present(question: u64, present: Present) -> Body {
+pub(super) fn present(question: u64, present: Present, held: bool) -> Body {
     let Present { device, session, socket, peer, local, bytes, relay } = present;
     Body::Present(wire::Present {
         question,
@@ -54,6 +54,7 @@ pub(super) fn present(question: u64, present: Present) -> Body {
         local: local.map(ip_bytes).unwrap_or_default(),
         datagram: bytes.into(),
         relay,
+        held,
     })
 }
 
@@ -239,7 +240,7 @@ mod tests {
                 bytes: b"record".to_vec().into(),
                 relay: false,
             };
-            let Body::Present(wire) = present(9, sent.clone()) else { panic!() };
+            let Body::Present(wire) = present(9, sent.clone(), false) else { panic!() };
             let (device, association, arrived) = presented(wire, VIA).unwrap();
             assert_eq!((device, association), (sent.device, session));
             assert_eq!((arrived.socket, arrived.from, arrived.to), (sent.socket, sent.peer, sent.local));

@@ -273,8 +273,8 @@ impl Node {
             self.membership.handle_answered(from);
         }
         match frame {
-            Frame::Present { id, device, association, from: address, bytes } => {
-                self.presented(from.clone(), id, device, association, address, bytes);
+            Frame::Present { id, device, association, from: address, bytes, held } => {
+                self.presented((from.clone(), held), id, device, association, address, bytes);
             }
             Frame::Release { id, device } => self.release_asked(from.clone(), id, device),
             Frame::Answer { id, answer } => self.answered(id, answer),

@@ -144,6 +144,7 @@ impl Node {
 
     fn present(&mut self, id: u64, device: DeviceId, owner: Owner) {
         let mut frames = Vec::new();
+        let held = self.membership.hold(self.boot()).is_some();
         let Some(finding) = self.finding.get_mut(&id) else { return };
         finding.asked.clear();
         finding.asked_of = Some(owner.clone());
@@ -153,7 +154,7 @@ impl Node {
                     self.next += 1;
                     finding.asked.push(self.next);
                     let (from, bytes) = (*from, bytes.clone());
-                    frames.push(Frame::Present { id: self.next, device, association, from, bytes });
+                    frames.push(Frame::Present { id: self.next, device, association, from, bytes, held });
                     self.out.push(Out::Note(Note::Presented));
                 }
             }

@@ -19,6 +19,8 @@ pub(in crate::cluster::simulation) enum Frame {
         association: AssociationId,
         from: SocketAddr,
         bytes: Vec<u8>,
+        /// The asker may claim nothing just now.
+        held: bool,
     },
     /// Give a device up: it shakes hands with the asker.
     Release {

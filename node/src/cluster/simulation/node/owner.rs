@@ -25,7 +25,7 @@ use crate::{
 impl Node {
     pub(super) fn presented(
         &mut self,
-        by: Owner,
+        (by, held): (Owner, bool),
         id: u64,
         device: DeviceId,
         association: AssociationId,
@@ -34,6 +34,9 @@ impl Node {
     ) {
         let term = self.terms.get(&device).copied().unwrap_or(0);
         if matches!(self.membership.validity(self.boot()), Validity::CutOff(_)) {
+            if held && self.live.contains_key(&device) {
+                return self.tell(&by, Frame::Answer { id, answer: Answer::Busy });
+            }
             self.out.push(Out::Note(Note::Released { device, term }));
             if self.bug != Some(Bug::GoneButKept) {
                 self.stop(device, true);
