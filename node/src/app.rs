@@ -78,7 +78,7 @@ pub enum AppError {
     #[error("the store can't be opened: {0}")]
     Store(String),
     /// A stored thing that is needed at start.
-    #[error("the store can't be read: {0}")]
+    #[error("the store can't be read: {}", .0.reason())]
     Read(#[from] StoreError),
     /// The sink.
     #[error("the sink can't be opened: {0}")]
@@ -383,10 +383,15 @@ async fn open_store(
 /// Opens the Redis store. One that does not answer yet is waited for: it may start beside the node.
 async fn connect(settings: &config::Store) -> Result<RedisStore, redis::OpenError> {
     let begun = clock::now();
+    let mut said = None;
     loop {
         match RedisStore::open(&settings.redis, settings.allow_empty).await {
             Err(redis::OpenError::Store(error)) if clock::now() - begun < REDIS_PATIENCE => {
-                tracing::warn!(%error, "waiting for Redis");
+                let reason = error.reason();
+                if said.as_ref() != Some(&reason) {
+                    tracing::warn!(reason, "waiting for Redis");
+                    said = Some(reason);
+                }
                 tokio::time::sleep(LANES_TICK).await;
             }
             opened => return opened,

@@ -39,8 +39,8 @@ const AFTER_LOSS: Duration = Duration::from_millis(50);
 /// Why a node can't join its cluster. It goes on trying; this says what an operator may have to do.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum NotJoined {
-    /// The store does not answer.
-    #[error("the store does not answer: {0}")]
+    /// The store does not answer, or refuses.
+    #[error("the store can't be used: {0}")]
     Store(String),
     /// The store is there, but nothing may be claimed.
     #[error("{0}")]
@@ -121,7 +121,7 @@ impl Heart {
         loop {
             let joined = match self.beat().await {
                 Ok(()) => self.hub.members().may_join(clock::boot()).map_err(NotJoined::Held),
-                Err(error) => Err(NotJoined::Store(error.to_string())),
+                Err(error) => Err(NotJoined::Store(error.reason())),
             };
             match joined {
                 Ok(Duration::ZERO) => break,

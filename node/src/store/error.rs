@@ -65,3 +65,14 @@ pub enum StoreError {
         version: u8,
     },
 }
+
+impl StoreError {
+    /// What is to be said where it is said that it is the store: of an unavailable one the reason alone.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Unavailable(reason) => reason.clone(),
+            other => other.to_string(),
+        }
+    }
+}

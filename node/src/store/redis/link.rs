@@ -71,7 +71,7 @@ impl Link {
     /// # Errors
     /// [`StoreError::Unavailable`]; whether the command was carried out is then unknown.
     pub async fn send(&self, command: Cmd) -> Result<Value, StoreError> {
-        self.ask(command).await.map_err(|error| unavailable(&error))
+        Ok(self.ask(command).await?)
     }
 
     /// Runs a script, which names one key alone: Redis Cluster refuses others while it moves a slot. A server that does
@@ -86,10 +86,10 @@ impl Link {
             command
         };
         match self.ask(call("EVALSHA", script.hash())).await {
-            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+            Err(Failure::Request(error)) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
                 self.send(call("EVAL", script.source())).await
             }
-            answer => answer.map_err(|error| unavailable(&error)),
+            answer => Ok(answer?),
         }
     }
 
@@ -109,7 +109,7 @@ impl Link {
             (Some(known), Some(found)) => known != found,
             _ => false,
         };
-        let open = self.open().await.map_err(|error| unavailable(&error))?;
+        let open = self.open().await?;
         if other(&open) {
             self.give_up(open.number);
             return Err(StoreError::Unavailable("no heartbeat of this process of Redis yet".to_owned()));
@@ -132,7 +132,7 @@ impl Link {
 
     /// Sends a command to every master.
     pub(super) async fn send_to_all(&self, command: Cmd) -> Result<Vec<Value>, StoreError> {
-        let open = self.open().await.map_err(|error| unavailable(&error))?;
+        let open = self.open().await?;
         let answer = open.connection.clone().send_to_all(command).await;
         answer.map_err(|error| {
             self.judge(&open, &error);
@@ -151,7 +151,7 @@ impl Link {
         }
         let mut wait = Cmd::new();
         wait.arg("WAIT").arg(wanted).arg(patience);
-        let open = self.open().await.map_err(|error| unavailable(&error))?;
+        let open = self.open().await?;
         let answer = open.connection.clone().send_to(wait, key).await;
         let answer = answer.inspect_err(|error| self.judge(&open, error));
         match answer.map_err(|error| unavailable(&error))? {
@@ -162,18 +162,18 @@ impl Link {
         }
     }
 
-    async fn ask(&self, command: Cmd) -> Result<Value, RedisError> {
-        let open = self.open().await?;
+    async fn ask(&self, command: Cmd) -> Result<Value, Failure> {
+        let open = self.open().await.map_err(Failure::Connection)?;
         let answer = open.connection.clone().send(command).await.and_then(Value::extract_error);
         match &answer {
             Ok(_) => open.unanswered.store(0, Ordering::Relaxed),
             Err(error) => self.judge(&open, error),
         }
-        answer
+        answer.map_err(Failure::Request)
     }
 
     /// The connection, made if there is none.
-    async fn open(&self) -> Result<Open, RedisError> {
+    async fn open(&self) -> Result<Open, StoreError> {
         if let Some(open) = self.current() {
             return Ok(open);
         }
@@ -184,7 +184,7 @@ impl Link {
         if let Some((until, error)) = &making.barred
             && clock::now() < *until
         {
-            return Err(barred(error));
+            return Err(error.clone());
         }
         let made = match self.0.topology.connect().await {
             Ok(connection) => connection.process().await.or_else(forbidden).map(|it| (connection, it)),
@@ -206,11 +206,13 @@ impl Link {
             }
             Err(error) => {
                 let wait = (BACKOFF.0 * 2_u32.saturating_pow(making.failures.min(8))).min(BACKOFF.1);
+                let reason = reason(&error, true);
                 if making.failures == 0 {
-                    tracing::warn!(%error, "no connection to Redis");
+                    tracing::warn!(reason, "no connection to Redis");
                 }
                 making.failures += 1;
-                making.barred = Some((clock::now() + wait, unavailable(&error)));
+                let error = StoreError::Unavailable(reason);
+                making.barred = Some((clock::now() + wait, error.clone()));
                 Err(error)
             }
         }
@@ -261,27 +263,65 @@ fn is_lost(error: &RedisError, cluster: bool) -> bool {
         || matches!(error.kind(), ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown))
 }
 
-fn barred(error: &StoreError) -> RedisError {
-    let reason = match error {
-        StoreError::Unavailable(reason) => reason.clone(),
-        other => other.to_string(),
-    };
-    RedisError::from((ErrorKind::Io, "no connection", reason))
+/// Why a request was not answered.
+enum Failure {
+    /// It was not sent.
+    Connection(StoreError),
+    Request(RedisError),
 }
 
-/// What a failure of Redis is to callers: what it says, with a hint where it helps.
-fn unavailable(error: &RedisError) -> StoreError {
-    let hint = match (error.kind(), error.code()) {
-        (ErrorKind::AuthenticationFailed, _) | (_, Some("NOAUTH" | "WRONGPASS")) => {
-            "; see store.redis.username and store.redis.password"
+impl From<Failure> for StoreError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Connection(error) => error,
+            Failure::Request(error) => unavailable(&error),
         }
-        (_, Some("NOPERM")) => "; docs/redis.md lists the commands that the user needs",
-        (_, Some("OOM")) => "; raise its maxmemory",
-        (_, Some("MISCONF")) => "; its disk may be full",
-        (ErrorKind::MasterNameNotFoundBySentinel, _) => "; see store.redis.master",
-        _ if error.is_timeout() => " within store.redis.timeout",
-        _ => "",
+    }
+}
+
+/// What a failure of a request is to callers.
+fn unavailable(error: &RedisError) -> StoreError {
+    StoreError::Unavailable(reason(error, false))
+}
+
+/// What Redis or the way to it says, with the setting to look at where there is one; `connecting`: while a connection was made.
+fn reason(error: &RedisError, connecting: bool) -> String {
+    if error.is_timeout() {
+        return match connecting {
+            true => "Redis did not answer while a connection was made; see store.redis.addresses and \
+                     store.redis.tls.enabled"
+                .into(),
+            false => "Redis did not answer within store.redis.timeout".into(),
+        };
+    }
+    let text = error.to_string();
+    // A client of a Redis Cluster, or of Sentinels, wraps what the servers said.
+    let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
+    let hint = if says(&["AuthenticationFailed", "NOAUTH", "WRONGPASS"]) {
+        "; see store.redis.username and store.redis.password"
+    } else if error.code() == Some("NOPERM") || says(&["NoPerm"]) {
+        "; docs/redis.md lists what store.redis.username needs"
+    } else if says(&["invalid peer certificate"]) {
+        "; see store.redis.tls.ca_file and the names in store.redis.addresses"
+    } else if says(&["fatal alert"]) {
+        "; see store.redis.tls"
+    } else if error.kind() == ErrorKind::MasterNameNotFoundBySentinel {
+        "; see store.redis.master"
+    } else if says(&["cluster support disabled", "not point to a sentinel"])
+        || matches!(error.code(), Some("MOVED" | "CROSSSLOT"))
+    {
+        "; see store.redis.mode"
+    } else {
+        match error.code() {
+            Some("OOM") => "; raise its maxmemory",
+            Some("MISCONF") => "; its disk may be full",
+            _ if connecting && says(&["reset by peer", "unexpected end of file", "eof"]) => {
+                "; see store.redis.addresses and store.redis.tls.enabled"
+            }
+            _ if connecting => "; see store.redis.addresses",
+            _ => "",
+        }
     };
-    let what = if error.is_timeout() { "Redis did not answer".to_owned() } else { format!("Redis: {error}") };
-    StoreError::Unavailable(format!("{what}{hint}"))
+    let text = text.replace(" - AuthenticationFailed", "").replace('"', "");
+    format!("Redis: {}{hint}", text.trim_end_matches('.'))
 }

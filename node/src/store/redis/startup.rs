@@ -16,7 +16,7 @@ pub enum OpenError {
     #[error("store.redis: {0}")]
     Settings(#[from] SettingsError),
     /// It does not answer, or refuses the user.
-    #[error(transparent)]
+    #[error("{}", .0.reason())]
     Store(#[from] StoreError),
     /// It would throw records away when its memory is full.
     #[error(
