@@ -339,3 +339,59 @@ fn every_fault_of_a_kafka_sink_names_its_setting() {
     }
     assert_eq!(faults.len(), 9, "{faults:#?}");
 }
+
+#[test]
+fn what_files_hold_is_looked_into_and_every_fault_names_its_setting() {
+    let pair = || rcgen::generate_simple_self_signed(vec!["plant-7".to_owned()]).unwrap();
+    let (own, other) = (pair(), pair());
+    let file = |name: &str, text: &str| Scratch::new(&format!("contents-{name}"), text);
+    let certificate = file("cert.pem", &own.cert.pem());
+    let key = file("key.pem", &own.signing_key.serialize_pem());
+    let strange = file("strange.pem", &other.signing_key.serialize_pem());
+    let garbage = file("garbage", "hunter2 is none of them");
+    let set = |key: &str, file: &Scratch| format!("{key}={}", file.0.display());
+    let of = |settings: &[String]| faults(&with(&settings.iter().map(String::as_str).collect::<Vec<_>>()));
+
+    let found = of(&[
+        set("store.seal_key_file", &garbage),
+        set("cluster.secret_file", &garbage),
+        set("admin.tokens_file", &garbage),
+        set("admin.tls.cert_file", &garbage),
+        set("admin.tls.key_file", &key),
+        set("admin.tls.client_ca_file", &garbage),
+        set("cluster.tls.cert_file", &certificate),
+        set("cluster.tls.key_file", &strange),
+        set("cluster.tls.ca_file", &key),
+    ]);
+    for (fault, expected) in found.iter().zip([
+        "store.seal_key_file (--set ",
+        "cluster.secret_file (--set ",
+        "admin.tokens_file (--set ",
+        "admin.tls.cert_file (--set ",
+        "admin.tls.client_ca_file (--set ",
+        "cluster.tls.key_file (--set ",
+        "cluster.tls.ca_file (--set ",
+        "cluster.tls.cert_file (--set ",
+    ]) {
+        assert!(fault.starts_with(expected), "{expected}: {found:#?}");
+        assert!(!fault.contains("hunter2 is"), "{fault}");
+    }
+    assert_eq!(found.len(), 8, "{found:#?}");
+    assert!(found[5].contains("not the key of the certificate; give it the key of cluster.tls.cert_file"));
+    assert!(found[7].contains("does not carry the name godwit") && found[7].contains("cluster.name"));
+
+    let whole = [
+        "cluster.name=plant-7".to_owned(),
+        set("cluster.tls.cert_file", &certificate),
+        set("cluster.tls.key_file", &key),
+        set("cluster.tls.ca_file", &certificate),
+    ];
+    assert!(load(&with(&whole.each_ref().map(String::as_str))).is_ok());
+    let inline = format!("cluster.tls.key={}", other.signing_key.serialize_pem());
+    let found = of(&[whole[0].clone(), whole[1].clone(), inline, whole[3].clone()]);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(
+        found[0].starts_with("cluster.tls.key (--set cluster.tls.key): not the key of the certificate"),
+        "{found:?}"
+    );
+}

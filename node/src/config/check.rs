@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
+use super::contents::contents;
 use super::data_dir::{CLUSTER_SECRETS, SEAL_KEYS};
 use super::fault::{Fault, Problem};
 use super::keyring;
@@ -34,6 +35,7 @@ pub(super) fn contradictions(loaded: &Loaded, sections: &[Section], faults: &mut
     cluster(config, &mut report);
     twins(config, sections, &mut report);
     unreadable(loaded, sections, faults);
+    contents(loaded, faults);
 }
 
 type Report<'a> = &'a mut dyn FnMut(&str, &str, &str);
@@ -54,7 +56,7 @@ fn names(config: &Config, report: Report<'_>) {
     }
 }
 
-/// Secrets that stand in the configuration itself; those in files are read at the start.
+/// Secrets that stand in the configuration itself.
 fn secrets(config: &Config, report: Report<'_>) {
     let digits = "give it 64 hexadecimal digits, as `godwit keys generate` makes";
     if let Some(text) = &config.store.seal_key

@@ -34,10 +34,10 @@ pub enum DataDirError {
         source: io::Error,
     },
     /// A file of secrets holds something else.
-    #[error("{}: {fault}; a secret is 64 hexadecimal digits", path.display())]
+    #[error("{place}: {fault}; a secret is 64 hexadecimal digits")]
     NotAKey {
-        /// The file.
-        path: PathBuf,
+        /// The setting and the file, as far as there are.
+        place: String,
         /// What is wrong with it.
         fault: KeyringError,
     },
@@ -73,8 +73,8 @@ impl DataDir {
     /// When a file can't be read or made, or holds no key.
     pub fn seal_keys(&self, store: &Store) -> Result<Vec<Secret<[u8; 32]>>, DataDirError> {
         let given = Given { name: "store.seal_key", text: &store.seal_key, file: &store.seal_key_file };
-        let (text, path) = self.secret(&given, "secrets/store.key")?;
-        keyring::plain(text.expose(), SEAL_KEYS).map_err(|fault| DataDirError::NotAKey { path, fault })
+        let (text, place) = self.secret(&given, "secrets/store.key")?;
+        keyring::plain(text.expose(), SEAL_KEYS).map_err(|fault| DataDirError::NotAKey { place, fault })
     }
 
     /// The secrets that the cluster shares, the one in use first: as configured, else `secrets/cluster.key`, which the
@@ -84,18 +84,18 @@ impl DataDir {
     /// As [`DataDir::seal_keys`].
     pub fn cluster_secrets(&self, cluster: &Cluster) -> Result<Vec<keyring::Entry>, DataDirError> {
         let given = Given { name: "cluster.secret", text: &cluster.secret, file: &cluster.secret_file };
-        let (text, path) = self.secret(&given, "secrets/cluster.key")?;
+        let (text, place) = self.secret(&given, "secrets/cluster.key")?;
         keyring::generations(text.expose(), CLUSTER_SECRETS)
-            .map_err(|fault| DataDirError::NotAKey { path, fault })
+            .map_err(|fault| DataDirError::NotAKey { place, fault })
     }
 
     /// The text of a secret, and where it stands.
-    fn secret(&self, given: &Given<'_>, own: &str) -> Result<(Secret<String>, PathBuf), DataDirError> {
+    fn secret(&self, given: &Given<'_>, own: &str) -> Result<(Secret<String>, String), DataDirError> {
         if let Some(text) = given.text {
-            return Ok((text.clone(), PathBuf::from(given.name)));
+            return Ok((text.clone(), given.name.to_owned()));
         }
         if let Some(path) = given.file {
-            return Ok((read(path)?, path.clone()));
+            return Ok((read(path)?, format!("{}_file: {}", given.name, path.display())));
         }
         let path = self.join(own);
         let text = match read(&path) {
@@ -105,7 +105,7 @@ impl DataDir {
             }
             other => other,
         };
-        Ok((text?, path))
+        Ok((text?, path.display().to_string()))
     }
 }
 

@@ -50,6 +50,13 @@ pub enum Problem {
         /// The range, in words.
         range: String,
     },
+    /// The file that it names holds something else.
+    Content {
+        /// What it holds.
+        reason: String,
+        /// What to do.
+        fix: String,
+    },
     /// Valid by itself, but not with the rest.
     Contradiction {
         /// What doesn't go together.
@@ -92,7 +99,9 @@ impl fmt::Display for Problem {
             Self::Section => f.write_str("is a section, not a setting; set one of its keys"),
             Self::WrongValue { reason, shape } => write!(f, "{}; give it {shape}", reason.trim()),
             Self::OutOfRange { range } => write!(f, "out of range; give it {range}"),
-            Self::Contradiction { reason, fix } => write!(f, "{reason}; {fix}"),
+            Self::Content { reason, fix } | Self::Contradiction { reason, fix } => {
+                write!(f, "{reason}; {fix}")
+            }
         }
     }
 }

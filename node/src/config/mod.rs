@@ -4,6 +4,7 @@
 //! generated from these structs and their comments.
 
 mod check;
+mod contents;
 mod data_dir;
 mod decimal;
 mod fault;
