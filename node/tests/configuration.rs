@@ -395,3 +395,13 @@ fn what_files_hold_is_looked_into_and_every_fault_names_its_setting() {
         "{found:?}"
     );
 }
+
+#[test]
+fn a_wildcard_is_blamed_on_the_setting_that_says_it() {
+    let found = faults(&with(&["cluster.listen=127.0.0.1:5691", "cluster.advertise=0.0.0.0:5691"]));
+    assert!(found.iter().all(|fault| fault.starts_with("cluster.advertise ")), "{found:#?}");
+    assert!(found.iter().any(|fault| fault.contains("a wildcard")), "{found:#?}");
+    let found = faults(&with(&["cluster.listen=0.0.0.0:5691"]));
+    assert!(found.iter().all(|fault| fault.starts_with("cluster.listen ")), "{found:#?}");
+    assert!(found.iter().any(|fault| fault.contains("set cluster.advertise")), "{found:#?}");
+}

@@ -360,8 +360,15 @@ fn cluster(config: &Config, report: Report<'_>) {
             report(key, "not loopback, and without TLS", fix);
         }
     }
-    if cluster.advertised().ip().is_unspecified() {
-        report("cluster.listen", "a wildcard, which no peer can reach", "set cluster.advertise");
+    let wildcard = "a wildcard, which no peer can reach";
+    match cluster.advertise {
+        Some(advertise) if advertise.ip().is_unspecified() => {
+            report("cluster.advertise", wildcard, "give it the address by which peers reach this node");
+        }
+        None if cluster.listen.ip().is_unspecified() => {
+            report("cluster.listen", wildcard, "set cluster.advertise");
+        }
+        _ => {}
     }
 }
 
