@@ -201,7 +201,7 @@ async fn serve(config: Arc<Config>) -> Result<(), AppError> {
         sealer: sealer.clone(),
         operation_ttl: config.limits.operation_ttl,
     };
-    let admin = admin::Admin::bind(&config.admin, parts).await?;
+    let admin = admin::Admin::bind(&config.admin, parts)?;
     let coap = Arc::new(coap_config(&config));
     let cluster = ClusterKeys::new(&data_dir.cluster_secrets(&config.cluster)?);
     let settings = Arc::new(settings(&config, &security, cluster, sealer));
@@ -209,6 +209,7 @@ async fn serve(config: Arc<Config>) -> Result<(), AppError> {
         return never_served(health, seat).await;
     };
     let lanes = lanes?;
+    let admin = admin.listen()?;
     // A seat's heartbeat extends them.
     let first = lanes.first().copied();
     let extender = seat.is_none().then(|| tokio::spawn(extend_lanes(process.clone(), first)));

@@ -31,4 +31,4 @@ pub(crate) mod text;
 pub use access::Role;
 pub use error::{AdminError, grpc_code};
 pub use room::{Parts, Place};
-pub use server::{Admin, ServeError, serve};
+pub use server::{Admin, Listening, ServeError, serve};

@@ -19,7 +19,10 @@ use godwit_proto::{
     },
 };
 use thiserror::Error;
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    sync::watch,
+};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{
     service::Routes,
@@ -78,10 +81,21 @@ pub enum ServeError {
     Transport(tonic::transport::Error),
 }
 
-/// The admin API, listening but not yet answering.
+/// Connections that wait to be taken.
+const BACKLOG: u32 = 1024;
+
+/// The admin API with an address of its own, where connections are refused until it listens.
 pub struct Admin {
-    listener: TcpListener,
+    socket: TcpSocket,
     address: SocketAddr,
+    tls: Option<ServerTlsConfig>,
+    gate: Gate,
+    parts: Parts,
+}
+
+/// The admin API, listening but not yet answering.
+pub struct Listening {
+    listener: TcpListener,
     tls: Option<ServerTlsConfig>,
     gate: Gate,
     parts: Parts,
@@ -96,16 +110,16 @@ pub async fn serve(
     parts: Parts,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
-    Admin::bind(config, parts).await?.run(shutdown).await
+    Admin::bind(config, parts)?.listen()?.run(shutdown).await
 }
 
 impl Admin {
     /// Checks the settings, reads their files and binds the address: what is wrong is wrong before the node begins
-    /// to work.
+    /// to work. Nobody is kept waiting by a node that itself waits: callers are refused until [`Admin::listen`].
     ///
     /// # Errors
     /// See [`ServeError`].
-    pub async fn bind(config: &config::Admin, parts: Parts) -> Result<Self, ServeError> {
+    pub fn bind(config: &config::Admin, parts: Parts) -> Result<Self, ServeError> {
         let loopback = config.listen.ip().to_canonical().is_loopback();
         let tls = tls(&config.tls)?;
         if tls.is_none() && !loopback && !config.allow_plaintext {
@@ -121,9 +135,16 @@ impl Admin {
             return Err(ServeError::Unauthenticated(config.listen));
         };
         let failed = |error| ServeError::Listen(config.listen, error);
-        let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { listener, address, tls, gate, parts })
+        let socket = match config.listen {
+            SocketAddr::V4(_) => TcpSocket::new_v4(),
+            SocketAddr::V6(_) => TcpSocket::new_v6(),
+        };
+        let socket = socket.map_err(failed)?;
+        // A node that comes back takes the port that its last connections still close.
+        socket.set_reuseaddr(true).map_err(failed)?;
+        socket.bind(config.listen).map_err(failed)?;
+        let address = socket.local_addr().map_err(failed)?;
+        Ok(Self { socket, address, tls, gate, parts })
     }
 
     /// Where it listens, with the port that the system chose for port 0.
@@ -131,6 +152,18 @@ impl Admin {
         self.address
     }
 
+    /// Lets callers connect.
+    ///
+    /// # Errors
+    /// [`ServeError::Listen`]: somebody else began to listen there meanwhile.
+    pub fn listen(self) -> Result<Listening, ServeError> {
+        let Self { socket, address, tls, gate, parts } = self;
+        let listener = socket.listen(BACKLOG).map_err(|error| ServeError::Listen(address, error))?;
+        Ok(Listening { listener, tls, gate, parts })
+    }
+}
+
+impl Listening {
     /// Answers until `shutdown` ends. Then streams and waiting commands end with `UNAVAILABLE`, and what else is
     /// under way gets 5 s.
     ///

@@ -253,12 +253,13 @@ impl Node {
         };
         let config = config::Admin { listen: "127.0.0.1:0".parse().unwrap(), ..config };
         let scheme = if config.tls.cert_file.is_some() { "https" } else { "http" };
-        let admin = Admin::bind(&config, parts).await.unwrap();
+        let admin = Admin::bind(&config, parts).unwrap();
         let url = format!("{scheme}://{}", admin.local_addr());
         let (stop, stopped) = oneshot::channel();
         let shutdown = async {
             let _ = stopped.await;
         };
+        let admin = admin.listen().unwrap();
         let running = tokio::spawn(async move { admin.run(shutdown).await.unwrap() });
         Self { url, store, endpoints, tail, stop: Some(stop), running }
     }

@@ -1,6 +1,6 @@
 //! TLS, client certificates, and settings that are refused at the start.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{io::ErrorKind, path::PathBuf, sync::Arc, time::Duration};
 
 use godwit::{
     admin::{Admin, Parts, Role, ServeError},
@@ -8,6 +8,7 @@ use godwit::{
 };
 use godwit_proto::v1::{CreateDeviceRequest, ListDevicesRequest, device_service_client::DeviceServiceClient};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use tokio::net::TcpStream;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Identity};
 
 use crate::node::{Node, file, reason};
@@ -95,7 +96,7 @@ async fn without_a_certificate_of_our_authority_nobody_gets_in() {
     assert!(outcome, "let in without a certificate");
 }
 
-async fn refused(config: config::Admin) -> ServeError {
+async fn bound(config: config::Admin) -> Result<Admin, ServeError> {
     let node = Node::open().await;
     let parts = Parts {
         place: crate::node::place(),
@@ -108,7 +109,22 @@ async fn refused(config: config::Admin) -> ServeError {
         sealer: Arc::new(godwit::seal::Sealer::new(&[1; 32])),
         operation_ttl: Duration::from_secs(1),
     };
-    Admin::bind(&config, parts).await.err().expect("a refusal")
+    Admin::bind(&config, parts)
+}
+
+async fn refused(config: config::Admin) -> ServeError {
+    bound(config).await.err().expect("a refusal")
+}
+
+#[tokio::test]
+async fn callers_of_a_node_that_does_not_serve_yet_are_refused_at_once() {
+    let config = config::Admin { listen: "127.0.0.1:0".parse().unwrap(), ..Default::default() };
+    let admin = bound(config).await.unwrap();
+    let address = admin.local_addr();
+    let error = TcpStream::connect(address).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+    let _listening = admin.listen().unwrap();
+    TcpStream::connect(address).await.unwrap();
 }
 
 #[tokio::test]
