@@ -14,6 +14,11 @@ use crate::{
 /// `ErrorInfo.domain` of every error.
 pub const DOMAIN: &str = "godwit";
 
+/// The field that lets a command wait, in messages; `godwit ctl` names its flag instead.
+pub(crate) const LET_WAIT: &str = "`delivery.queue`";
+/// What a caller without a token is told; `godwit ctl` names its flags instead.
+pub(crate) const NO_TOKEN: &str = "give a token: \"authorization: Bearer …\" in the metadata";
+
 /// How long callers are told to wait before they try again.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -232,7 +237,7 @@ impl AdminError {
             }
             Self::Operation(operation) => ended(operation),
             Self::NotRegistered { endpoint } => {
-                let message = format!("{endpoint:?} is not registered; `delivery.queue` would let it wait");
+                let message = format!("{endpoint:?} is not registered; {LET_WAIT} would let it wait");
                 Shape::new(Code::FailedPrecondition, "NOT_REGISTERED", message)
             }
             Self::Pending { operation } => {

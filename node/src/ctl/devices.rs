@@ -351,13 +351,15 @@ fn show(devices: &[Device], console: &mut Console<'_>) -> Result<(), CtlError> {
         }
         return Ok(());
     }
-    let mut table = Table::new(&["ENDPOINT", "DEVICE", "PROFILE", "MODES", "STATE", "CREATED"]);
+    let mut table =
+        Table::new(&["ENDPOINT", "DEVICE", "PROFILE", "MODES", "PSK IDENTITY", "STATE", "CREATED"]);
     for device in devices {
         table.row([
             device.endpoint.clone(),
             device.name.trim_start_matches("devices/").to_owned(),
             device.profile.trim_start_matches("profiles/").to_owned(),
             dash(&modes(device)),
+            dash(psk_identity(device)),
             if device.disabled { "disabled" } else { "enabled" }.to_owned(),
             time(device.create_time.as_ref()),
         ]);
@@ -409,6 +411,11 @@ fn age(unix_seconds: i64) -> String {
         seconds @ 7_200..=172_799 => format!("{} h", seconds / 3_600),
         seconds => format!("{} d", seconds / 86_400),
     }
+}
+
+fn psk_identity(device: &Device) -> &str {
+    let psk = device.credential.as_ref().and_then(|credential| credential.psk.as_ref());
+    psk.map_or("", |psk| &psk.identity)
 }
 
 fn modes(device: &Device) -> String {

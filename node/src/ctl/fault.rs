@@ -7,7 +7,7 @@ use thiserror::Error;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use crate::{exit::Exit, profile::ImportError};
+use crate::{admin::error, exit::Exit, profile::ImportError};
 
 /// Why a command did not do what was asked.
 #[derive(Debug, Error)]
@@ -28,7 +28,7 @@ pub(super) enum CtlError {
     #[error("the node at {address} can't be reached: {cause}")]
     Unreachable { address: String, cause: String },
     /// The node's answer.
-    #[error("{}", .0.message())]
+    #[error("{}", said(.0))]
     Status(Box<Status>),
     /// Some of many failed; each was told where it happened.
     #[error("{failed} of {total} failed")]
@@ -95,6 +95,16 @@ impl CtlError {
             "retryAfterMs": retry.map(|delay| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX)),
         } })
     }
+}
+
+/// The node's message, with the flags that set the fields which it names.
+fn said(status: &Status) -> String {
+    let flags: &[_] = match reason(status).as_deref() {
+        Some("NOT_REGISTERED") => &[(error::LET_WAIT, "--queue")],
+        Some("UNAUTHENTICATED") => &[(error::NO_TOKEN, "give a token by --token-file or GODWIT_TOKEN")],
+        _ => &[],
+    };
+    flags.iter().fold(status.message().to_owned(), |text, (field, flag)| text.replace(field, flag))
 }
 
 /// `ErrorInfo.reason` of the node's errors.

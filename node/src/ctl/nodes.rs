@@ -75,7 +75,11 @@ impl Verb {
                     (node, _, true) => format!("was at {node}, whose run is over, term {}", owner.term),
                     (node, ..) => format!("at {node}, term {}", owner.term),
                 };
-                console.line(&format!("{}: {what}; last heard at {}", owner.name, owner.path))?;
+                let heard = match owner.path.as_str() {
+                    "" => "not heard yet".to_owned(),
+                    path => format!("last heard at {path}"),
+                };
+                console.line(&format!("{}: {what}; {heard}", owner.name))?;
             }
             Self::Drain { node } => {
                 client.drain_node(DrainNodeRequest { name: node.clone() }).await?;

@@ -90,6 +90,9 @@ async fn a_device_is_created_shown_changed_and_deleted() {
 
     let table = ok(&node, &["devices", "list"]).await.out;
     assert!(table.starts_with("ENDPOINT") && table.contains("lamp-1") && table.contains("PSK"), "{table}");
+    assert!(table.contains("PSK IDENTITY") && table.matches("lamp-1").count() == 2, "{table}");
+    let owner = ok(&node, &["nodes", "owner", "lamp-1"]).await.out;
+    assert!(owner.trim_end().ends_with("nobody has claimed it yet; not heard yet"), "{owner}");
     let updated = ok(&node, &["devices", "update", "lamp-1", "--disable", "-o", "json"]).await;
     assert_eq!(updated.json()[0]["disabled"], true);
     assert_eq!(ctl(&node, &["devices", "update", "lamp-1"]).await.exit, Exit::Usage);
@@ -210,6 +213,9 @@ async fn exit_codes_tell_who_is_at_fault() {
         node.endpoints.behave(behaviour.clone());
         assert_eq!(ctl(&node, &read).await.exit, exit, "{behaviour:?}");
     }
+    node.endpoints.behave(Behaviour::Refuse(SubmitError::NotRegistered));
+    let refused = ctl(&node, &read).await.err;
+    assert!(refused.contains("not registered; --queue would let it wait"), "{refused}");
     assert_eq!(ctl(&node, &["operations", "create", "ep", "/3/0/9"]).await.exit, Exit::Usage);
     assert_eq!(at("127.0.0.1:1", &read).await.exit, Exit::Unreachable);
     assert_eq!(at("https://127.0.0.1:1", &read).await.exit, Exit::Usage, "TLS without --tls-ca");
@@ -225,6 +231,7 @@ async fn a_token_lets_in() {
     ok(&node, &["devices", "list", "--token-file", path.to_str().unwrap()]).await;
     let run = ctl(&node, &["devices", "list"]).await;
     assert!(run.exit == Exit::Failed && run.err.contains("UNAUTHENTICATED"), "{}", run.err);
+    assert!(run.err.contains("--token-file or GODWIT_TOKEN"), "{}", run.err);
 }
 
 #[tokio::test]

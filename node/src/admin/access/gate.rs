@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use tonic::codegen::http::{HeaderMap, header::AUTHORIZATION};
 
 use super::{certificate, role::Role, tokens::Tokens};
-use crate::admin::error::AdminError;
+use crate::admin::error::{AdminError, NO_TOKEN};
 
 /// Who calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,9 +59,7 @@ impl Gate {
             (None, None) if certificate.is_some() => {
                 Err(AdminError::Unauthenticated("the client certificate holds no name"))
             }
-            (None, None) => {
-                Err(AdminError::Unauthenticated("give a token: \"authorization: Bearer …\" in the metadata"))
-            }
+            (None, None) => Err(AdminError::Unauthenticated(NO_TOKEN)),
         }
     }
 }
