@@ -324,6 +324,22 @@ fn keys_and_certificates_come_from_a_file_that_the_tool_makes() {
 }
 
 #[test]
+fn keys_for_psk_are_lines_that_an_import_of_devices_takes() {
+    let credentials = file("psk.ndjson");
+    let made = load(&["credentials", "psk", "-n", "3", "--output", credentials.to_str().unwrap()]);
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    let lines = fs::read_to_string(credentials).unwrap();
+    let lines: Vec<serde_json::Value> =
+        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 3);
+    for line in lines {
+        let fields: Vec<_> = line.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(fields, ["endpoint", "psk_hex", "psk_identity"]);
+        assert_eq!(line["psk_hex"].as_str().unwrap().len(), 32);
+    }
+}
+
+#[test]
 fn webrtc_dtls_is_another_client_of_the_same_server() {
     play("webrtc", &["--dtls", "webrtc"]);
 }

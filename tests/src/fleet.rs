@@ -59,8 +59,8 @@ impl Fleet {
             let mut credential = Credential::default();
             match self.mode {
                 "psk" => {
-                    let secret = Some(credential::psk::Secret::Hex(text("psk")));
-                    credential.psk = Some(credential::Psk { identity: text("identity"), secret });
+                    let secret = Some(credential::psk::Secret::Hex(text("psk_hex")));
+                    credential.psk = Some(credential::Psk { identity: text("psk_identity"), secret });
                 }
                 "rpk" => {
                     let key = HEXLOWER.decode(text("public_key").as_bytes()).unwrap();

@@ -17,14 +17,14 @@ use serde::{Deserialize, Serialize};
 use super::args::{DtlsArgs, Kind};
 use crate::endpoint::Template;
 
-/// One line of a credentials file. Bytes are hex.
+/// One line of a credentials file; of PSK devices `godwit ctl devices import` takes it as it is. Bytes are hex.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Line {
     pub(crate) endpoint: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) identity: Option<String>,
+    pub(crate) psk_identity: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) psk: Option<String>,
+    pub(crate) psk_hex: Option<String>,
     /// PKCS#8 in DER.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) key: Option<String>,

@@ -27,8 +27,8 @@ pub(crate) fn provision(args: &CredentialsArgs) -> Result<ExitCode, Error> {
         let line = match args.kind {
             Kind::Psk | Kind::Webrtc => {
                 let identity = args.identity.replace("{}", &endpoint);
-                let psk = HEX.encode(&seeded(&seed, &identity));
-                Line { endpoint, identity: Some(identity), psk: Some(psk), ..Line::default() }
+                let psk_hex = HEX.encode(&seeded(&seed, &identity));
+                Line { endpoint, psk_identity: Some(identity), psk_hex: Some(psk_hex), ..Line::default() }
             }
             Kind::Rpk | Kind::X509 => key_pair(endpoint, authority.as_ref()).map_err(fault)?,
         };
