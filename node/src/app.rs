@@ -36,7 +36,7 @@ use crate::{
     keys::{self, ClusterKeys, Keys},
     metrics,
     models::Models,
-    profile::{ProfileRegistry, ProfileSource},
+    profile::{LoadError, ProfileRegistry, ProfileSource},
     reminders::Reminders,
     seal::Sealer,
     shard::listener::{Kind, Listener},
@@ -179,6 +179,7 @@ async fn serve(config: Arc<Config>) -> Result<(), AppError> {
         config: config.clone(),
     });
     warn_of(&config, &sockets, &security);
+    warn_of_strangers(&process).await;
     let service = Service::new(process.clone());
     let mut seat = match reserved {
         Some(reserved) => Some(reserved.take(&service, &readiness, bound(&sockets))?),
@@ -517,8 +518,17 @@ fn warn_of(config: &Config, sockets: &[Vec<ingress::socket::BoundSocket>], secur
         }
     }
     keys::own_key(security);
-    if let Some(profile) = &config.registration.auto_create {
-        tracing::warn!(profile, "registration.auto_create is on: every endpoint name may register");
+}
+
+/// Every stranger may register. A profile of theirs that does not exist is no fault: only a node that runs can create it.
+async fn warn_of_strangers(process: &Process) {
+    let Some(profile) = &process.config.registration.auto_create else { return };
+    match process.profiles.profile(profile).await {
+        Err(LoadError::Unknown(_)) => tracing::warn!(
+            profile,
+            "registration.auto_create names no profile that there is: strangers get `default` until it is created"
+        ),
+        _ => tracing::warn!(profile, "registration.auto_create is on: every endpoint name may register"),
     }
 }
 

@@ -49,6 +49,14 @@ fn no_device_address_is_in_the_log_above_debug() {
 }
 
 #[test]
+fn a_profile_for_strangers_that_there_is_not_is_named_at_the_start() {
+    let node = Setup::default().set("registration.auto_create=nope").start();
+    let log = node.log();
+    let line = log.lines().find(|line| line.contains("registration.auto_create")).unwrap_or_default();
+    assert!(line.contains("WARN") && line.contains("nope") && line.contains("no profile"), "{log}");
+}
+
+#[test]
 fn no_secret_is_in_the_log_at_any_level() {
     let node = busy("trace");
     let bytes = (0..16).map(|at| u8::from_str_radix(&SECRET[2 * at..2 * at + 2], 16).unwrap());
