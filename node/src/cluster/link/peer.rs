@@ -35,7 +35,7 @@ use crate::{
     endpoint::handle::{NewOperation, SubmitError, Submitted},
     identity::{DeviceId, Owner},
     metrics::cluster::{LinkDrop, Links, Outcome},
-    ownership::Answer,
+    ownership::{Answer, Membership},
     shard::outbox::PeerId,
 };
 
@@ -326,7 +326,11 @@ pub(super) async fn run(hub: Arc<Hub>, peer: Arc<Peer>, mut queue: mpsc::Receive
                 }
             }
             End::Broken(reason) if !said => {
-                tracing::warn!(peer = %peer.owner, reason, "the link to a peer is broken");
+                if is_expected(&hub.members(), &peer.owner) {
+                    tracing::info!(peer = %peer.owner, "a peer that drains has ended its link");
+                } else {
+                    tracing::warn!(peer = %peer.owner, reason, "the link to a peer is broken");
+                }
                 said = true;
             }
             End::Broken(_) => {}
@@ -336,6 +340,11 @@ pub(super) async fn run(hub: Arc<Hub>, peer: Arc<Peer>, mut queue: mpsc::Receive
             () = peer.closed.notified() => return,
         }
     }
+}
+
+/// Whether a peer has said that it is about to end: its heartbeats say so for as long as it drains.
+fn is_expected(members: &Membership, owner: &Owner) -> bool {
+    members.known(owner).is_some_and(|member| member.draining)
 }
 
 /// Connects, and then says what is to be said and hears what is answered, until the link breaks.
@@ -441,4 +450,35 @@ fn describe(error: &tonic::transport::Error) -> String {
         at = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        clock,
+        ownership::Timings,
+        store::{Beat, Member},
+    };
+
+    #[test]
+    fn the_end_of_a_link_is_expected_of_a_peer_that_drains_and_of_no_other() {
+        let owner = |node: &str| Owner { node: node.into(), boot: 1 };
+        let member = |node: &str, draining: bool| Member {
+            owner: owner(node),
+            address: "127.0.0.1:5691".parse().unwrap(),
+            listeners: Vec::new(),
+            ready: !draining,
+            draining,
+            clock_ahead_ms: 0,
+            restored: 0,
+        };
+        let mut members = Membership::new(owner("own"), Timings::default());
+        let listed = vec![member("drains", true), member("stays", false)];
+        let beat = Beat { time_ms: 1, incarnation: Some(1), back_ms: 0, expires_from_ms: 0, members: listed };
+        members.handle_beat(clock::boot(), clock::boot(), beat);
+        assert!(is_expected(&members, &owner("drains")));
+        assert!(!is_expected(&members, &owner("stays")));
+        assert!(!is_expected(&members, &owner("unknown")));
+    }
 }
