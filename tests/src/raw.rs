@@ -208,10 +208,16 @@ impl Raw {
 
     /// The same, if the node lets it.
     pub fn try_secured(server: SocketAddr, dtls: Dtls) -> Result<Raw, Failure> {
-        let mut raw = Raw::new(server);
-        raw.secure = RefCell::new(Some(Box::new(Secure::new(dtls))));
+        let mut raw = Raw::before_handshake(server, dtls);
         raw.handshake(false)?;
         Ok(raw)
+    }
+
+    /// One that is to speak over DTLS and has not shaken hands yet.
+    pub fn before_handshake(server: SocketAddr, dtls: Dtls) -> Raw {
+        let mut raw = Raw::new(server);
+        raw.secure = RefCell::new(Some(Box::new(Secure::new(dtls))));
+        raw
     }
 
     /// Shakes hands anew, offering the session that there is with `resume`; whether it was resumed.

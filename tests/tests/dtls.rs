@@ -89,6 +89,27 @@ fn a_wrong_key_and_an_unknown_identity_end_alike_and_leave_nothing() {
 }
 
 #[test]
+fn who_can_not_log_in_is_named_in_the_log_by_identity_alone() {
+    let node = Node::start();
+    declare(&node, "a");
+    for (identity, key, why) in [
+        ("nobody", KEY, "no device logs in by this identity"),
+        ("a-id", &b"another key here"[..], "its key is another one"),
+    ] {
+        let mut dtls = Dtls::psk(identity, key);
+        dtls.settings.attempts = 1;
+        let mut device = Raw::before_handshake(node.coaps(), dtls);
+        // A wrong key is told when the device begins anew.
+        let line = wait("a word of it", || {
+            device.handshake(false).unwrap_err();
+            node.log().lines().find(|line| line.contains(identity)).map(str::to_owned)
+        });
+        assert!(line.contains("WARN") && line.contains("can't log in") && line.contains(why), "{line}");
+        assert!(!line.contains("127.0.0.1"), "{line}");
+    }
+}
+
+#[test]
 fn a_killed_node_goes_on_under_the_same_keys_with_and_without_cid() {
     let mut node = Node::start();
     declare(&node, "with");

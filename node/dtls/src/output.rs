@@ -157,8 +157,11 @@ pub enum HandshakeFailure {
         unreadable: u32,
     },
     /// The client began another handshake.
-    #[error("the client started over")]
-    StartedOver,
+    #[error("the client started over, {unreadable} records unreadable")]
+    StartedOver {
+        /// As of [`HandshakeFailure::TimedOut`]: an impatient client does not wait for that.
+        unreadable: u32,
+    },
     /// Randomness, a nonce or a signature could not be had: `internal_error`.
     #[error("{0} failed here")]
     Internal(&'static str),
@@ -186,7 +189,7 @@ impl HandshakeFailure {
             Self::NotStored => "not_stored",
             Self::TimedOut { unreadable: 0 } => "timed_out",
             Self::TimedOut { .. } => "wrong_key",
-            Self::StartedOver => "started_over",
+            Self::StartedOver { .. } => "started_over",
             Self::Internal(_) => "internal",
         }
     }
@@ -208,7 +211,9 @@ impl HandshakeFailure {
             Self::Version => AlertDescription::PROTOCOL_VERSION,
             Self::Refused(why) => why.alert(),
             Self::Internal(_) => AlertDescription::INTERNAL_ERROR,
-            Self::PeerAlert(_) | Self::NotStored | Self::TimedOut { .. } | Self::StartedOver => return None,
+            Self::PeerAlert(_) | Self::NotStored | Self::TimedOut { .. } | Self::StartedOver { .. } => {
+                return None;
+            }
         })
     }
 }

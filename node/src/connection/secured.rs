@@ -73,6 +73,8 @@ pub(super) struct Open {
     channel: Channel,
     /// By what the handshake under way tries to prove who the device is.
     tries: Mode,
+    /// The PSK identity that it gave, as long as nothing was said of it.
+    identity: Option<Box<[u8]>>,
     /// The store has failed it.
     lookup_failed: bool,
     /// Who the handshake under way says that the device is.
@@ -101,6 +103,7 @@ impl Lower {
         Self::Open(Box::new(Open {
             channel,
             tries: Mode::Unknown,
+            identity: None,
             lookup_failed: false,
             claims,
             presented: None,

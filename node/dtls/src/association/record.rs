@@ -23,8 +23,9 @@ impl Association {
             return;
         }
         let handshake = Handshake::new(cx, *hello.random, &fragment);
-        if self.pending.replace(Box::new(handshake)).is_some() {
-            self.outbox.push(Output::HandshakeFailed(HandshakeFailure::StartedOver));
+        if let Some(before) = self.pending.replace(Box::new(handshake)) {
+            let unreadable = before.unreadable();
+            self.outbox.push(Output::HandshakeFailed(HandshakeFailure::StartedOver { unreadable }));
         }
     }
 

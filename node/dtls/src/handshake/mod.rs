@@ -256,6 +256,11 @@ impl Handshake {
         }
     }
 
+    /// Records that its keys did not open.
+    pub(crate) fn unreadable(&self) -> u32 {
+        self.core.unreadable
+    }
+
     fn note_unreadable(&mut self) {
         self.core.unreadable = self.core.unreadable.saturating_add(1);
     }

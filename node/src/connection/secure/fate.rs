@@ -37,7 +37,7 @@ pub(in crate::connection) fn count_failure(
     lookup_failed: bool,
 ) {
     match failure {
-        HandshakeFailure::StartedOver => metrics.handshake_ended(mode, Outcome::Abandoned, 0.0),
+        HandshakeFailure::StartedOver { .. } => metrics.handshake_ended(mode, Outcome::Abandoned, 0.0),
         // Records that nobody could read: most likely another key.
         HandshakeFailure::TimedOut { unreadable } if unreadable > 0 && !lookup_failed => {
             metrics.handshake_refused(mode, Refusal::Finished);
@@ -49,6 +49,17 @@ pub(in crate::connection) fn count_failure(
             let reason = if lookup_failed { Refusal::Store } else { refusal(failure) };
             metrics.handshake_refused(mode, reason);
         }
+    }
+}
+
+/// Whether the device's records were such as no key of its identity opens.
+pub(in crate::connection) fn is_wrong_key(failure: HandshakeFailure) -> bool {
+    match failure {
+        HandshakeFailure::TimedOut { unreadable } | HandshakeFailure::StartedOver { unreadable } => {
+            unreadable > 0
+        }
+        HandshakeFailure::WrongFinished => true,
+        _ => false,
     }
 }
 

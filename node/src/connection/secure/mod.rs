@@ -16,6 +16,7 @@
 //! - `fate`: what became of records and handshakes, for the metrics
 
 pub mod activation;
+pub(super) mod allowance;
 pub(super) mod channel;
 pub(super) mod credentials;
 pub(super) mod fate;

@@ -7,6 +7,7 @@ use std::sync::{
 
 use godwit_dtls::Config;
 
+use super::allowance::Allowance;
 use crate::{
     admission::Admission,
     keys::{ClusterKeys, Trust},
@@ -23,6 +24,8 @@ pub struct Settings {
     pub admission: Arc<Admission>,
     /// Numbers are written before each answer (`dtls.replay_floor = "strict"`).
     pub strict_floor: bool,
+    /// Of what devices do that can't log in.
+    pub(in crate::connection) told: Allowance,
     offer: Mutex<Offer>,
     changes: AtomicU64,
 }
@@ -47,7 +50,8 @@ impl Settings {
     ) -> Self {
         let offer = Mutex::new(Offer { engine: Arc::new(engine), trust: Arc::new(trust), changes: 0 });
         let changes = AtomicU64::new(0);
-        Self { cluster, sealer, admission, strict_floor, offer, changes }
+        let told = Allowance::default();
+        Self { cluster, sealer, admission, strict_floor, told, offer, changes }
     }
 
     /// Serves by another key pair, other authorities or other modes from now on. Sessions and handshakes go on.

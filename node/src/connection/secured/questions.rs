@@ -22,6 +22,9 @@ use crate::{
     metrics::dtls::{Mode, Outcome, Resumption, SessionEnd as Ended},
 };
 
+/// Characters of an identity in the log; longer ones are no device's.
+const IDENTITY_SHOWN: usize = 128;
+
 impl ConnectionActor {
     pub(super) fn ask(
         &mut self,
@@ -34,6 +37,7 @@ impl ConnectionActor {
         match question {
             Question::Psk { identity } => {
                 open.tries = Mode::Psk;
+                open.identity = Some(identity.as_slice().into());
                 self.look_up(ctx, ticket, Answer::Psk(None), async move |endpoints, settings| {
                     let found = credentials::psk(endpoints.store(), &settings, identity).await?;
                     Ok(Answer::psk(found))
@@ -103,9 +107,15 @@ impl ConnectionActor {
             resumptions[Resumption::Store].increment(1);
         }
         let found = matches!(answer, Answer::Session(Some(_)));
+        let is_unknown = !failed && matches!(answer, Answer::Psk(None));
         let Some(Lower::Open(open)) = self.lower.as_deref_mut() else { return };
         open.lookup_failed |= failed;
+        let identity = open.identity.take_if(|_| is_unknown);
         open.channel.provide(now, ticket, answer);
+        if let Some(identity) = identity {
+            self.tell_of(now, &identity, "no device logs in by this identity");
+        }
+        let Some(Lower::Open(open)) = self.lower.as_deref_mut() else { return };
         if found {
             let goes_on = open.channel.is_resuming();
             resumptions[if goes_on { Resumption::Resumed } else { Resumption::Mismatch }].increment(1);
@@ -177,6 +187,7 @@ impl ConnectionActor {
             tracing::error!("a session has no subject of ours");
             return ctx.stop();
         };
+        open.identity = None;
         let outcome = if resumed { Outcome::Resumed } else { Outcome::Full };
         self.shard.metrics.dtls.handshake_ended(mode, outcome, (now - begun).as_secs_f64());
         if let (Some(device), Some((association, numbers))) = before {
@@ -194,9 +205,21 @@ impl ConnectionActor {
 
     pub(super) fn handshake_failed(&mut self, failure: dtls::HandshakeFailure) {
         let Some(Lower::Open(open)) = self.lower.as_deref_mut() else { return };
-        let (tries, failed) = (open.tries, open.lookup_failed);
+        let (tries, failed, identity) = (open.tries, open.lookup_failed, open.identity.take());
         (open.tries, open.lookup_failed) = (Mode::Unknown, false);
-        tracing::debug!(%failure, "a handshake has failed");
+        tracing::debug!(%failure, from = %open.channel.place().remote, "a handshake has failed");
         fate::count_failure(&self.shard.metrics.dtls, tries, failure, failed);
+        if let Some(identity) = identity.filter(|_| !failed && fate::is_wrong_key(failure)) {
+            self.tell_of(clock::now(), &identity, "its key is another one");
+        }
+    }
+
+    /// Says who can't log in, as often as strangers may be spoken of. Where it is stays below, in the debug log.
+    fn tell_of(&self, now: Instant, identity: &[u8], why: &'static str) {
+        if let Some(unsaid) = self.ground().settings().told.take(now) {
+            let identity = String::from_utf8_lossy(identity);
+            let identity: String = identity.escape_debug().take(IDENTITY_SHOWN).collect();
+            tracing::warn!(identity, why, unsaid, "a device can't log in by its pre-shared key");
+        }
     }
 }
