@@ -180,9 +180,12 @@ impl Heart {
             if beaten.is_err() || lost {
                 self.hub.handle_store_lost();
             }
-            if beaten.is_err() {
+            // All wait until the last has said that it wrote again what the store may have forgotten.
+            let waits = self.hub.members().hold(clock::boot()) == Some(Hold::Restoring);
+            if beaten.is_err() || waits {
                 tick.reset_after(self.timings.heartbeat / 4);
-            } else {
+            }
+            if beaten.is_ok() {
                 self.rewrite();
             }
             self.hub.tell_view();
