@@ -116,11 +116,20 @@ impl World {
         self.faults.sort_by_key(|(begin, ..)| *begin);
     }
 
-    /// Devices are heard at every node while one or the other does not hear its peers: who has lost a device goes on with it
-    /// until a write is refused.
+    /// Devices are heard at every node while one or the other does not hear its peers, so that who has lost a device goes on with
+    /// it until a write is refused; or does not see the store, which all lose then, so that it must not go on with it again.
     pub(super) fn plan_splits(&mut self) {
         for device in 0..self.devices.len() {
             self.fail(FAULTS.0, FAULTS.1, Fault::Spray(device));
+        }
+        if self.rng.once_in(250) {
+            let node = self.rng.below(NODES);
+            let begin = self.rng.range(FAULTS.0, FAULTS.0 + 2 * SECOND);
+            // By then it stands still, and is asked for its devices by who is slow to claim them.
+            let lost = begin + self.rng.range(8 * SECOND, 11 * SECOND);
+            self.fail(begin, FAULTS.1, Fault::CutStore(node));
+            self.fail(begin, lost, Fault::StoreSlow);
+            self.fail(lost, FAULTS.1 - SECOND, Fault::StoreAway);
         }
         for _ in 0..self.rng.range(3, 7) {
             let node = self.rng.below(NODES);
