@@ -20,6 +20,7 @@ use thiserror::Error;
 use tokio::sync::{Notify, watch};
 
 use super::{
+    company::Company,
     fitness::{self, Fitness, Unfit},
     link::Hub,
 };
@@ -61,6 +62,7 @@ pub struct Heart {
     /// They are not extended for now, which has been said.
     resting: AtomicBool,
     rewriting: Mutex<Rewriting>,
+    company: Mutex<Company>,
     /// Beats out of turn.
     now: Notify,
 }
@@ -107,6 +109,7 @@ impl Heart {
             until,
             resting,
             rewriting,
+            company: Mutex::default(),
             now,
         })
     }
@@ -309,6 +312,16 @@ impl Heart {
         };
         // Before its first heartbeat this run has written nothing.
         self.rewriting().done.get_or_insert((beat.incarnation, beat.back_ms));
+        let odd = self.company.lock().unwrap_or_else(PoisonError::into_inner).look(
+            sent,
+            &self.process.owner,
+            self.hub.advertised(),
+            &beat.members,
+            self.timings.ttl,
+        );
+        for odd in odd {
+            tracing::error!("{odd}");
+        }
         self.hub.handle_beat(sent, clock::boot(), beat);
         if self.process.store.is_shared()
             && let Some(time) = self.hub.members().time()
