@@ -113,6 +113,10 @@ fn live_sessions_go_on_while_redis_is_down_and_after() {
         // They come to live there.
         devices.iter_mut().for_each(Device::update);
     }
+    // A node that can't read what is new about a device stops it: by then it has read what is.
+    let looks = || cluster.nodes[0].metric("godwit_store_call_seconds_count{call=\"changes\"}");
+    let now = looks();
+    wait("the news of the devices", || (looks() >= now + 8.0).then_some(()));
     let before = cluster.handshakes();
     cluster.redis.kill();
     let change = Message::request("POST", &format!("/rd/{}?lt=4000", devices[0].id));
