@@ -187,8 +187,10 @@ impl Membership {
             own_ahead_ms,
             own,
         }));
+        // One that goes on saying what it sees lives, and is answered over its link.
         let forget_after = self.timings.ttl * 2;
-        self.peers.retain(|peer| peer.listed || now.since(peer.listed_at) <= forget_after);
+        let speaks = |peer: &Peer| peer.view.is_some_and(|(at, _)| now.since(at) <= forget_after);
+        self.peers.retain(|peer| peer.listed || now.since(peer.listed_at) <= forget_after || speaks(peer));
     }
 
     /// The connection to the store has broken: another process of it may answer next, which has forgotten something. Nothing
@@ -594,6 +596,18 @@ mod tests {
         membership.handle_refused(&b);
         membership.handle_refused(&c);
         assert_eq!(membership.validity(at(13.5)), Validity::Outage);
+    }
+
+    #[test]
+    fn a_dead_member_that_goes_on_speaking_is_not_forgotten() {
+        let mut membership = beating(20, &["a", "b", "c"]);
+        for second in (22..=80).step_by(2).map(f64::from) {
+            membership.handle_view(at(second), &owner("b", 1), false);
+            membership.handle_beat(at(second), at(second), beat(second, &["a"]));
+        }
+        assert!(membership.known(&owner("b", 1)).is_some(), "it is cut off from the store");
+        assert!(membership.known(&owner("c", 1)).is_none());
+        assert_eq!(membership.standing(at(80.0), &owner("b", 1)), Standing::Dead);
     }
 
     #[test]

@@ -402,6 +402,9 @@ async fn stand(hub: &Arc<Hub>, peer: &Arc<Peer>, queue: &mut mpsc::Receiver<Body
         loop {
             match answers.message().await {
                 Ok(Some(wire::Frame { body: Some(Body::Answer(answer)), .. })) => peer.answer(&answer),
+                Ok(Some(wire::Frame { body: Some(Body::View(view)), .. })) => {
+                    hub.viewed(&peer.owner, view.sees_store);
+                }
                 Ok(Some(_)) => {}
                 Ok(None) => return "it has closed the link".to_owned(),
                 Err(status) => return status.message().to_owned(),

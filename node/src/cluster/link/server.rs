@@ -17,6 +17,7 @@ use tonic::{Request, Response, Status, Streaming, transport::Server};
 
 use super::{Hub, wire as convert};
 use crate::{
+    clock,
     endpoint::{
         Presented, Service, ShardMessage,
         handle::{OperationChange, SubmitError, Told},
@@ -178,7 +179,15 @@ impl Link {
                 self.reply(question).gone();
             }
             Body::Transmit(transmit) if here => self.transmit(transmit),
-            Body::View(view) if here => self.hub.viewed(owner, view.sees_store),
+            Body::View(view) if here => {
+                self.hub.viewed(owner, view.sees_store);
+                if !view.sees_store {
+                    // Its heartbeat may have expired: then this is all that it hears of who sees the store.
+                    let sees_store = self.hub.members().sees_store(clock::boot());
+                    // What does not fit is said again at its next heartbeat.
+                    let _ = self.out.try_send(Ok(convert::frame(0, Body::View(wire::View { sees_store }))));
+                }
+            }
             Body::Changes(changes) if here => self.changed(changes),
             Body::Operations(operations) if here => self.operations_changed(operations),
             _ => {}
