@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod admission;
 pub mod app;
+pub mod callers;
 pub mod cli;
 pub mod clock;
 pub mod cluster;

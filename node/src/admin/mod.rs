@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! server     checks, binds, serves, drains
-//! access     who calls, and what they may do: one table of methods and roles
+//! access     who calls, and whether they may
 //! audit      one line for each call that changes something
 //! error      every error, by fault, and the status that it becomes
 //! name page  resource names; pages of lists
@@ -28,7 +28,6 @@ mod server;
 mod service;
 pub(crate) mod text;
 
-pub use access::Role;
 pub use error::{AdminError, grpc_code};
 pub use room::{Parts, Place};
 pub use server::{Admin, Listening, ServeError, serve};

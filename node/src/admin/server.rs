@@ -30,12 +30,15 @@ use tonic::{
 };
 
 use super::{
-    access::{AccessLayer, Gate, Tokens, TokensError},
+    access::{AccessLayer, Gate},
     journal::Journal,
     room::{Parts, Room},
     service,
 };
-use crate::config;
+use crate::{
+    callers::{Tokens, TokensError},
+    config,
+};
 
 /// How long calls get to end once the node stops; streams and waiting commands end at once.
 const GRACE: Duration = Duration::from_secs(5);

@@ -12,7 +12,7 @@ use super::data_dir::{CLUSTER_SECRETS, SEAL_KEYS};
 use super::fault::{Fault, Problem};
 use super::load::Loaded;
 use super::{Config, Secret, keyring};
-use crate::admin::access::{Table, TokensError};
+use crate::callers::{Table, TokensError};
 use crate::tls::{self, Chain, Unusable};
 
 /// The longest file that is looked into; the tokens' is the longest.

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Redis, Secret, size, span};
-use crate::admin::Role;
+use crate::callers::Role;
 
 /// Where registrations, observations and operations live.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use bytes::{Buf, BufMut};
 use data_encoding::HEXLOWER;
 use godwit::{
-    admin::access::{METHODS, Role, method},
+    callers::{METHODS, Role, method},
     config,
 };
 use prost::Message as _;

@@ -3,7 +3,8 @@
 use std::{io::ErrorKind, path::PathBuf, sync::Arc, time::Duration};
 
 use godwit::{
-    admin::{Admin, Parts, Role, ServeError},
+    admin::{Admin, Parts, ServeError},
+    callers::Role,
     config::{self, Tls},
 };
 use godwit_proto::v1::{CreateDeviceRequest, ListDevicesRequest, device_service_client::DeviceServiceClient};

@@ -4,8 +4,11 @@ use std::{sync::Arc, time::Instant};
 
 use tonic::codegen::http::{HeaderMap, header::AUTHORIZATION};
 
-use super::{certificate, role::Role, tokens::Tokens};
-use crate::admin::error::{AdminError, NO_TOKEN};
+use super::certificate;
+use crate::{
+    admin::error::{AdminError, NO_TOKEN},
+    callers::{Role, Tokens},
+};
 
 /// Who calls.
 #[derive(Debug, Clone, PartialEq, Eq)]

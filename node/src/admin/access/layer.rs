@@ -20,9 +20,10 @@ use tonic::{
 };
 use tower_layer::Layer;
 
-use super::{Caller, Gate, Method, method};
+use super::{Caller, Gate};
 use crate::{
     admin::{audit, error::AdminError},
+    callers::{Method, method},
     clock, metrics,
 };
 
