@@ -262,7 +262,7 @@ async fn serve(config: Arc<Config>) -> Result<(), AppError> {
     // No command comes any more for devices that are about to be given up. Nobody listens when this fails.
     let _ = stop_admin.send(true);
     if !admin.is_finished() {
-        let _ = tokio::time::timeout(grace.for_devices(clock::now()), admin).await;
+        let _ = tokio::time::timeout(grace.for_calls(clock::now()), admin).await;
     }
     process.draining.store(true, Ordering::Relaxed);
     tracing::info!("draining");

@@ -29,6 +29,12 @@ impl Grace {
         Self { begun: now, whole }
     }
 
+    /// What calls have to end in: they may take half of what the devices have.
+    #[must_use]
+    pub fn for_calls(&self, now: Instant) -> Duration {
+        self.for_devices(now) / 2
+    }
+
     /// What is left for giving devices up and relaying what still comes for them.
     #[must_use]
     pub fn for_devices(&self, now: Instant) -> Duration {
@@ -74,6 +80,14 @@ mod tests {
         let begun = clock::now();
         let grace = Grace::begin(begun, Duration::from_secs(30));
         assert_eq!(grace.for_sink(begun + Duration::from_secs(2)), Duration::from_secs(27));
+    }
+
+    #[test]
+    fn calls_leave_the_devices_as_much_as_they_take() {
+        let begun = clock::now();
+        let grace = Grace::begin(begun, Duration::from_secs(10));
+        let calls = grace.for_calls(begun);
+        assert_eq!((calls, grace.for_devices(begun + calls)), (Duration::from_millis(2_500), calls));
     }
 
     #[test]

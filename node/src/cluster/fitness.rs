@@ -123,6 +123,7 @@ mod tests {
             draining: false,
             clock_ahead_ms,
             restored: UNIX,
+            beats: 0,
         };
         Beat {
             time_ms: UNIX + (seconds * 1_000.0) as u64,

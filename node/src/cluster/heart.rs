@@ -11,7 +11,7 @@ use std::{
     pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -57,6 +57,7 @@ pub struct Heart {
     listeners: Vec<Listener>,
     timings: Timings,
     draining: AtomicBool,
+    beats: AtomicU64,
     /// The last second that the node's lanes are acknowledged for.
     until: AtomicU32,
     /// They are not extended for now, which has been said.
@@ -106,6 +107,7 @@ impl Heart {
             listeners,
             timings,
             draining,
+            beats: AtomicU64::default(),
             until,
             resting,
             rewriting,
@@ -304,6 +306,7 @@ impl Heart {
             draining,
             clock_ahead_ms: ahead,
             restored: self.rewriting().done.map_or(0, |(_, back_ms)| back_ms),
+            beats: self.beats.fetch_add(1, Ordering::Relaxed),
         };
         let answer = self.process.store.heartbeat(member, self.timings.ttl);
         let beat = match tokio::time::timeout(self.timings.valid, answer).await {

@@ -437,18 +437,18 @@ fn a_node_that_stands_still_keeps_a_device_until_somebody_may_claim_it() {
             members.handle_view(clock::boot(), &second.process.owner, true);
         });
     };
-    let stands_still = |answer| {
-        wait("the first to stand still", || {
-            cut_off();
-            ask() == answer
-        });
-    };
     second.hub.handle_store_lost();
-    stands_still(Answer::Busy);
+    wait("the first to stand still", || {
+        cut_off();
+        ask() == Answer::Busy
+    });
     assert_eq!(nodes.holders(id), [0]);
-    // A heartbeat has been answered: it may claim again.
-    nodes.runtime.block_on(second.heart.once());
-    stands_still(Answer::Gone { term: 0 });
+    wait("the first to give it up", || {
+        // A heartbeat has been answered: it may claim again.
+        nodes.runtime.block_on(second.heart.once());
+        cut_off();
+        ask() == Answer::Gone { term: 0 }
+    });
     wait("the device to be free", || nodes.holders(id).is_empty());
 }
 

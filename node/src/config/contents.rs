@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use super::data_dir::{CLUSTER_SECRETS, SEAL_KEYS};
 use super::fault::{Fault, Problem};
 use super::load::Loaded;
-use super::{Config, Secret, keyring};
+use super::{Config, Secret, StoreKind, keyring};
 use crate::callers::{Table, TokensError};
 use crate::tls::{self, Chain, Unusable};
 
@@ -68,6 +68,10 @@ fn admin(config: &Config, report: Report<'_>) {
 }
 
 fn cluster(config: &Config, report: Report<'_>) {
+    // A node with a store of its own has no peers.
+    if config.store.kind == StoreKind::Embedded {
+        return;
+    }
     let tls = &config.cluster.tls;
     let own =
         Own { section: "cluster.tls", certificate: &tls.cert_file, key: &tls.key, key_file: &tls.key_file };

@@ -135,7 +135,8 @@ impl Core {
         response: &Response,
         answer: Option<&Answer>,
     ) {
-        if !response.code.is_success() || response.payload.is_empty() || flight.notified {
+        let follows = flight.notified && matches!(answer, Some(Answer::Observing { .. }));
+        if !response.code.is_success() || response.payload.is_empty() || follows {
             return;
         }
         // As the values of the same answer have it.

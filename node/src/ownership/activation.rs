@@ -233,6 +233,7 @@ mod tests {
             draining: false,
             clock_ahead_ms: 0,
             restored: UNIX,
+            beats: 0,
         }
     }
 

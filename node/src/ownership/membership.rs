@@ -297,7 +297,9 @@ impl Membership {
         let fresh = self.timings.heartbeat * 2;
         let others = || self.peers.iter().filter(|peer| !peer.refused);
         let view = |peer: &Peer| peer.view.filter(|(at, _)| now.since(*at) <= fresh).map(|(_, sees)| sees);
-        if let Some(peer) = others().find(|peer| view(peer) == Some(true)) {
+        // Best one that may claim what it is given.
+        let better = |peer: &&Peer| !peer.member.ready || peer.member.draining;
+        if let Some(peer) = others().filter(|peer| view(peer) == Some(true)).min_by_key(better) {
             return Validity::CutOff(peer.member.clone());
         }
         let (mut any, mut reached) = (false, false);
@@ -337,8 +339,10 @@ impl Membership {
             return Some(Hold::ClockAhead(last.own_ahead_ms));
         }
         let restored = |member: &Member| member.restored == last.back_ms;
+        // One that was cut off for longer is dead, though it goes on speaking.
+        let counts = |peer: &Peer| !peer.refused && now.since(peer.listed_at) <= self.timings.ttl * 2;
         let behind = last.own.as_deref().is_none_or(|own| !restored(own))
-            || self.peers.iter().any(|peer| !peer.refused && !restored(&peer.member));
+            || self.peers.iter().any(|peer| counts(peer) && !restored(&peer.member));
         let back_for = self.store_back_for(now).unwrap_or_default();
         (behind && back_for < self.timings.ttl).then_some(Hold::Restoring)
     }
@@ -481,6 +485,7 @@ mod tests {
             draining: false,
             clock_ahead_ms: 0,
             restored: UNIX,
+            beats: 0,
         }
     }
 
@@ -629,6 +634,39 @@ mod tests {
         membership.handle_beat(at(39.0), at(39.0), back(39.0, [30_000, 0]));
         assert_eq!(membership.hold(at(39.9)), Some(Hold::Restoring));
         assert_eq!(membership.hold(at(40.1)), None);
+    }
+
+    #[test]
+    fn a_peer_that_was_cut_off_for_long_holds_no_claims_back_though_it_speaks() {
+        let mut membership = beating(20, &["a", "b"]);
+        let back = |seconds: f64| Beat {
+            back_ms: UNIX + 60_000,
+            members: vec![Member { restored: UNIX + 60_000, ..member("a") }],
+            ..beat(seconds, &[])
+        };
+        for second in (22..60).step_by(2).map(f64::from) {
+            membership.handle_view(at(second), &owner("b", 1), false);
+            membership.handle_beat(at(second), at(second), beat(second, &["a"]));
+        }
+        membership.handle_beat(at(60.0), at(60.0), back(60.0));
+        assert!(membership.known(&owner("b", 1)).is_some());
+        assert_eq!(membership.hold(at(60.0)), None);
+    }
+
+    #[test]
+    fn a_node_that_is_cut_off_hands_what_comes_to_a_peer_that_is_ready() {
+        let mut membership = Membership::new(owner("a", 1), Timings::default());
+        let peers = [("b", false, false), ("c", true, true), ("d", true, false), ("e", true, false)];
+        let peers = peers.map(|(node, ready, draining)| Member { ready, draining, ..member(node) });
+        membership.handle_beat(at(0.0), at(0.0), Beat { members: peers.into(), ..beat(0.0, &[]) });
+        let hands_to = |membership: &Membership| match membership.validity(at(9.0)) {
+            Validity::CutOff(peer) => peer.owner.node.to_string(),
+            other => panic!("{other:?}"),
+        };
+        for (sees, best) in [("b", "b"), ("c", "b"), ("d", "d"), ("e", "d")] {
+            membership.handle_view(at(9.0), &owner(sees, 1), true);
+            assert_eq!(hands_to(&membership), best);
+        }
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub struct Member {
     pub clock_ahead_ms: i64,
     /// It has written again all that the store may have forgotten, up to this [`Beat::back_ms`].
     pub restored: u64,
+    /// How often this run has beaten: what it says of itself is new each time.
+    pub beats: u64,
 }
 
 /// What the store answers to a heartbeat.

@@ -131,23 +131,26 @@ impl Hub {
 
     /// Tells all peers of changes of registrations here; `gap`: some before these were lost.
     pub fn tell_changes(&self, changes: &[RegistrationChange], gap: bool) {
-        let now = clock::boot();
-        for member in self.members().others(now) {
-            if let Some(peer) = self.find(&member.owner) {
-                let changes = changes.iter().map(convert::change).collect();
-                peer.tell(&self.metrics, wire::Changes { changes, gap });
-            }
-        }
+        self.each_open(|peer, living| {
+            let changes = if living { changes.iter().map(convert::change).collect() } else { Vec::new() };
+            peer.tell(&self.metrics, wire::Changes { changes, gap }, living);
+        });
     }
 
     /// The same of operations.
     pub fn tell_operations(&self, changes: &[OperationChange], gap: bool) {
-        let now = clock::boot();
-        for member in self.members().others(now) {
-            if let Some(peer) = self.find(&member.owner) {
-                let operations = changes.iter().map(|change| Operation::clone(&change.operation)).collect();
-                peer.tell_operations(&self.metrics, wire::Operations { operations, gap });
-            }
+        self.each_open(|peer, living| {
+            let changes = if living { changes } else { &[] };
+            let operations = changes.iter().map(|change| Operation::clone(&change.operation)).collect();
+            peer.tell_operations(&self.metrics, wire::Operations { operations, gap }, living);
+        });
+    }
+
+    /// Peers that have a link, and whether their heartbeats are seen.
+    fn each_open(&self, each: impl Fn(&Peer, bool)) {
+        let living = self.members().others(clock::boot());
+        for peer in self.all().iter().filter(|peer| !peer.is_closed()) {
+            each(peer, living.iter().any(|member| member.owner == peer.owner));
         }
     }
 

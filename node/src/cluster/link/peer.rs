@@ -136,18 +136,19 @@ impl Peer {
         queued
     }
 
-    /// Tells of changes of registrations. What is dropped is a gap before the next ones.
-    pub(super) fn tell(&self, metrics: &Links, mut changes: wire::Changes) {
+    /// Tells of changes of registrations. What is dropped is a gap before the next ones, and so is what a peer that is not
+    /// `living` is not told.
+    pub(super) fn tell(&self, metrics: &Links, mut changes: wire::Changes, living: bool) {
         changes.gap |= self.missed[0].swap(false, Ordering::Relaxed);
-        if !self.send(metrics, Body::Changes(changes)) {
+        if !living || !self.send(metrics, Body::Changes(changes)) {
             self.missed[0].store(true, Ordering::Relaxed);
         }
     }
 
     /// The same of operations.
-    pub(super) fn tell_operations(&self, metrics: &Links, mut changed: wire::Operations) {
+    pub(super) fn tell_operations(&self, metrics: &Links, mut changed: wire::Operations, living: bool) {
         changed.gap |= self.missed[1].swap(false, Ordering::Relaxed);
-        if !self.send(metrics, Body::Operations(changed)) {
+        if !living || !self.send(metrics, Body::Operations(changed)) {
             self.missed[1].store(true, Ordering::Relaxed);
         }
     }
@@ -465,6 +466,25 @@ mod tests {
     };
 
     #[test]
+    fn what_a_peer_was_not_told_for_want_of_its_heartbeats_is_a_gap_before_the_next_changes() {
+        let (id, owner) = (PeerId(std::num::NonZeroU32::MIN), Owner { node: "cut off".into(), boot: 1 });
+        let (peer, mut queue) = Peer::new(id, owner, "127.0.0.1:5691".parse().unwrap());
+        let metrics = Links::default();
+        let changes = || wire::Changes { changes: vec![Default::default()], gap: false };
+        let operations = || wire::Operations { operations: vec![Operation::default()], gap: false };
+        for (living, gap) in [(true, false), (false, false), (false, false), (true, true), (true, false)] {
+            peer.tell(&metrics, changes(), living);
+            peer.tell_operations(&metrics, operations(), living);
+            if !living {
+                assert!(queue.try_recv().is_err());
+                continue;
+            }
+            assert_eq!(queue.try_recv().unwrap(), Body::Changes(wire::Changes { gap, ..changes() }));
+            assert_eq!(queue.try_recv().unwrap(), Body::Operations(wire::Operations { gap, ..operations() }));
+        }
+    }
+
+    #[test]
     fn the_end_of_a_link_is_expected_of_a_peer_that_drains_and_of_no_other() {
         let owner = |node: &str| Owner { node: node.into(), boot: 1 };
         let member = |node: &str, draining: bool| Member {
@@ -475,6 +495,7 @@ mod tests {
             draining,
             clock_ahead_ms: 0,
             restored: 0,
+            beats: 0,
         };
         let mut members = Membership::new(owner("own"), Timings::default());
         let listed = vec![member("drains", true), member("stays", false)];

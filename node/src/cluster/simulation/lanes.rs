@@ -52,6 +52,7 @@ impl Holder {
             draining: false,
             clock_ahead_ms: 0,
             restored: self.restored,
+            beats: 0,
         };
         let Reply::Beaten(beat, _) = store.handle(ms, Request::Beat(Box::new(member))) else { return };
         self.restored = beat.back_ms;

@@ -16,6 +16,7 @@ fn member(node: &str, boot: u64) -> Member {
         draining: false,
         clock_ahead_ms: -3,
         restored: 7,
+        beats: 0,
     }
 }
 

@@ -76,6 +76,7 @@ fn encode(member: &Member, changes: Vec<u32>) -> Vec<u8> {
         clock_ahead_ms: member.clock_ahead_ms,
         restored: member.restored,
         changes,
+        beats: member.beats,
     };
     value.encode_to_vec()
 }
@@ -98,6 +99,7 @@ fn decode(whose: &[u8], says: &[u8]) -> Option<(Member, Vec<u32>)> {
         draining: value.draining,
         clock_ahead_ms: value.clock_ahead_ms,
         restored: value.restored,
+        beats: value.beats,
     };
     Some((member, value.changes))
 }

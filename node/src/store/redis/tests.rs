@@ -458,6 +458,7 @@ fn beat_of(store: &RedisStore, owner: Owner, restored: u64) -> Result<Beat, Stor
         draining: false,
         clock_ahead_ms: 0,
         restored,
+        beats: 0,
     };
     wait(store.heartbeat(member, Duration::from_secs(10)))
 }

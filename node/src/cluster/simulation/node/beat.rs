@@ -40,6 +40,7 @@ impl Node {
             draining: false,
             clock_ahead_ms: ahead,
             restored: self.restored,
+            beats: 0,
         };
         self.ask(Pending::Beat(boot), Request::Beat(Box::new(member)));
         if self.lane.is_some() {
