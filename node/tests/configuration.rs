@@ -353,6 +353,7 @@ fn what_files_hold_is_looked_into_and_every_fault_names_its_setting() {
     let of = |settings: &[String]| faults(&with(&settings.iter().map(String::as_str).collect::<Vec<_>>()));
 
     let found = of(&[
+        "store.kind=redis".to_owned(),
         set("store.seal_key_file", &garbage),
         set("cluster.secret_file", &garbage),
         set("admin.tokens_file", &garbage),
@@ -380,20 +381,27 @@ fn what_files_hold_is_looked_into_and_every_fault_names_its_setting() {
     assert!(found[5].contains("not the key of the certificate; give it the key of cluster.tls.cert_file"));
     assert!(found[7].contains("does not carry the name godwit") && found[7].contains("cluster.name"));
 
-    let whole = [
+    let digits = file("digits", &"01".repeat(32));
+    let shared = [
+        "store.kind=redis".to_owned(),
+        set("store.seal_key_file", &digits),
+        set("cluster.secret_file", &digits),
         "cluster.name=plant-7".to_owned(),
         set("cluster.tls.cert_file", &certificate),
-        set("cluster.tls.key_file", &key),
         set("cluster.tls.ca_file", &certificate),
     ];
-    assert!(load(&with(&whole.each_ref().map(String::as_str))).is_ok());
-    let inline = format!("cluster.tls.key={}", other.signing_key.serialize_pem());
-    let found = of(&[whole[0].clone(), whole[1].clone(), inline, whole[3].clone()]);
+    let with_key = |key: String| [&shared[..], &[key]].concat();
+    let whole = with_key(set("cluster.tls.key_file", &key));
+    assert!(load(&with(&whole.iter().map(String::as_str).collect::<Vec<_>>())).is_ok());
+    let found = of(&with_key(format!("cluster.tls.key={}", other.signing_key.serialize_pem())));
     assert_eq!(found.len(), 1, "{found:#?}");
     assert!(
         found[0].starts_with("cluster.tls.key (--set cluster.tls.key): not the key of the certificate"),
         "{found:?}"
     );
+    // With a store of its own a node has no peers.
+    let alone = ["cert_file", "ca_file", "key_file"].map(|key| set(&format!("cluster.tls.{key}"), &strange));
+    assert!(load(&with(&alone.each_ref().map(String::as_str))).is_ok());
 }
 
 #[test]
