@@ -90,16 +90,7 @@ mod tests {
     const TTL: Duration = Duration::from_secs(10);
 
     fn member(node: &str, boot: u64, address: &str, beats: u64) -> Member {
-        Member {
-            owner: Owner { node: node.into(), boot },
-            address: address.parse().unwrap(),
-            listeners: Vec::new(),
-            ready: true,
-            draining: false,
-            clock_ahead_ms: 0,
-            restored: 0,
-            beats,
-        }
+        Member { address: address.parse().unwrap(), beats, ..Member::of(Owner { node: node.into(), boot }) }
     }
 
     /// Node `a`, run 2, looks at these.

@@ -116,14 +116,9 @@ mod tests {
 
     fn beat(seconds: f64, incarnation: Option<u64>, own_ahead_ms: i64) -> Beat {
         let member = |node: &str, clock_ahead_ms: i64| Member {
-            owner: owner(node),
-            address: "127.0.0.1:5691".parse().unwrap(),
-            listeners: Vec::new(),
-            ready: true,
-            draining: false,
             clock_ahead_ms,
             restored: UNIX,
-            beats: 0,
+            ..Member::of(owner(node))
         };
         Beat {
             time_ms: UNIX + (seconds * 1_000.0) as u64,

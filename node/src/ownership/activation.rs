@@ -225,16 +225,7 @@ mod tests {
     }
 
     fn member(node: &str) -> Member {
-        Member {
-            owner: owner(node, 1),
-            address: "127.0.0.1:5691".parse().unwrap(),
-            listeners: Vec::new(),
-            ready: true,
-            draining: false,
-            clock_ahead_ms: 0,
-            restored: UNIX,
-            beats: 0,
-        }
+        Member { restored: UNIX, ..Member::of(owner(node, 1)) }
     }
 
     /// As node `a` sees it at time 0, with `b` and `c`; the store has long been there.

@@ -25,6 +25,23 @@ pub struct Member {
     pub beats: u64,
 }
 
+#[cfg(test)]
+impl Member {
+    /// A ready node on this machine, of which nothing else is known.
+    pub(crate) fn of(owner: Owner) -> Self {
+        Self {
+            owner,
+            address: SocketAddr::from(([127, 0, 0, 1], 5691)),
+            listeners: Vec::new(),
+            ready: true,
+            draining: false,
+            clock_ahead_ms: 0,
+            restored: 0,
+            beats: 0,
+        }
+    }
+}
+
 /// What the store answers to a heartbeat.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Beat {

@@ -487,16 +487,8 @@ mod tests {
     #[test]
     fn the_end_of_a_link_is_expected_of_a_peer_that_drains_and_of_no_other() {
         let owner = |node: &str| Owner { node: node.into(), boot: 1 };
-        let member = |node: &str, draining: bool| Member {
-            owner: owner(node),
-            address: "127.0.0.1:5691".parse().unwrap(),
-            listeners: Vec::new(),
-            ready: !draining,
-            draining,
-            clock_ahead_ms: 0,
-            restored: 0,
-            beats: 0,
-        };
+        let member =
+            |node: &str, draining: bool| Member { ready: !draining, draining, ..Member::of(owner(node)) };
         let mut members = Membership::new(owner("own"), Timings::default());
         let listed = vec![member("drains", true), member("stays", false)];
         let beat = Beat { time_ms: 1, incarnation: Some(1), back_ms: 0, expires_from_ms: 0, members: listed };

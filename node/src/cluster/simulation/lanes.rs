@@ -44,16 +44,7 @@ impl Holder {
             }
             return;
         }
-        let member = Member {
-            owner: owner.clone(),
-            address: ([127, 0, 0, 1], 5691).into(),
-            listeners: Vec::new(),
-            ready: true,
-            draining: false,
-            clock_ahead_ms: 0,
-            restored: self.restored,
-            beats: 0,
-        };
+        let member = Member { restored: self.restored, ..Member::of(owner.clone()) };
         let Reply::Beaten(beat, _) = store.handle(ms, Request::Beat(Box::new(member))) else { return };
         self.restored = beat.back_ms;
         self.membership.handle_beat(boot, boot, *beat);

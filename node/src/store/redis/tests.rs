@@ -450,16 +450,7 @@ fn beat(store: &RedisStore, restored: u64) -> Result<Beat, StoreError> {
 }
 
 fn beat_of(store: &RedisStore, owner: Owner, restored: u64) -> Result<Beat, StoreError> {
-    let member = Member {
-        owner,
-        address: "127.0.0.1:5691".parse().unwrap(),
-        listeners: Vec::new(),
-        ready: true,
-        draining: false,
-        clock_ahead_ms: 0,
-        restored,
-        beats: 0,
-    };
+    let member = Member { restored, ..Member::of(owner) };
     wait(store.heartbeat(member, Duration::from_secs(10)))
 }
 

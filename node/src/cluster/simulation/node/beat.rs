@@ -33,14 +33,11 @@ impl Node {
             i64::try_from(self.wall_ms()).unwrap_or(0) - i64::try_from(time.unix_ms(boot)).unwrap_or(0)
         });
         let member = Member {
-            owner: self.owner.clone(),
             address: self.address,
-            listeners: Vec::new(),
             ready: self.ground.is_some(),
-            draining: false,
             clock_ahead_ms: ahead,
             restored: self.restored,
-            beats: 0,
+            ..Member::of(self.owner.clone())
         };
         self.ask(Pending::Beat(boot), Request::Beat(Box::new(member)));
         if self.lane.is_some() {
